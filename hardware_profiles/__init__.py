@@ -1,0 +1,19 @@
+"""What GPUs and models are: data sheets, Hugging Face shapes and calibrated kernel constants."""
+
+from hardware_profiles.calibration import Calibration, load_calibration
+from hardware_profiles.gpu import Gpu, gpu_names, load_gpu
+from hardware_profiles.library import ProfileError
+from hardware_profiles.model import ModelShape, ModelShard, load_model, model_names
+
+__all__ = [
+    "Calibration",
+    "Gpu",
+    "ModelShape",
+    "ModelShard",
+    "ProfileError",
+    "gpu_names",
+    "load_calibration",
+    "load_gpu",
+    "load_model",
+    "model_names",
+]

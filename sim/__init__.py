@@ -1,0 +1,1 @@
+"""ServeSim: a discrete-event simulator of GPU clusters that serve language models."""

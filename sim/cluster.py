@@ -1,0 +1,328 @@
+"""The control plane: SimPy owns the clock of rare events, the compiled kernel everything between two of them.
+
+The kernel is one SimPy process that runs to the time of the next control event. A run without operations, samples,
+progress and Python router is a single kernel call. SimPy's clock counts the kernel's integer picoseconds.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import simpy
+from simpy.events import EventPriority
+
+from .errors import SimError, unknown_name
+from .kernel import advance as kernel
+from .kernel.build import Engine, Requests, add_instances, build, grow_pools
+from .kernel.indicators import hit_tokens, observe
+from .kernel.indirect import router_address
+from .kernel.state import FINISHED, GROW, NEVER, PAUSE, ROUTE, STALLED
+from .kernel.steptime import StepTable
+from .routing import ClusterView, PythonRouter, RoutedRequest, find_router
+
+PS_PER_S = 10**12
+AFTER_OPERATIONS = EventPriority(2)  # SimPy priority: later than every control event (0 and 1) of the same instant
+EVENTS_PER_PROGRESS = 500_000  # kernel events between two progress calls, some 0.2 s
+
+STARTING, READY, DRAINING, FAILED = "starting", "ready", "draining", "failed"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A scheduled control operation; their meaning is in docs/engine-rules.md.
+
+    ``kind`` is ``add`` (accepts requests ``startup_ps`` later), ``drain``, ``fail`` or ``repair``. ``instance``
+    counts from 0; instances that are added get the next free index, so an ``add`` may leave it out.
+    """
+
+    at_ps: int
+    kind: str
+    instance: int | None = None
+    startup_ps: int = 0
+
+
+class Progress(NamedTuple):
+    """How far a run has come."""
+
+    simulated_s: float
+    finished_requests: int
+    requests: int
+    events: int
+
+
+class Samples(NamedTuple):
+    """State of every instance at regular times: arrays [times, instances], counters since the start of the run."""
+
+    time_ps: np.ndarray  # [times]
+    running: np.ndarray
+    waiting: np.ndarray
+    blocks_used: np.ndarray
+    hit_tokens: np.ndarray
+    prompt_tokens: np.ndarray
+    busy_ps: np.ndarray
+
+
+class Cluster:
+    """Instances of one kind, a router, and the requests that they serve.
+
+    ``router`` names a compiled policy or is a Python router. ``describe(request id)`` gives a Python router its
+    `RoutedRequest`.
+    Raises `SimError` for a request that could never run.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        engine: Engine,
+        steps: StepTable,
+        instances: int,
+        router: str | PythonRouter,
+        router_seed: int = 0,
+        describe: Callable[[int], RoutedRequest] | None = None,
+    ) -> None:
+        _check_engine(engine, steps)
+        _check_fit(requests, engine)
+        self.engine = engine
+        self.env = simpy.Environment(initial_time=0)
+        self.state = build(requests, engine, steps, instances, router_seed)
+        self.status = [READY] * instances
+        self._samples: list[tuple[np.ndarray, ...]] = []
+        self._sample_times: list[int] = []
+        self._progress: Callable[[Progress], None] | None = None
+        self._describe = describe or self._plain_description
+        self._python_router: PythonRouter | None = None
+        self._router_address = 0
+        if isinstance(router, str):
+            self._router_address = router_address(find_router(router).function, self.state)
+        else:
+            self._python_router = router
+        for i in range(instances):
+            kernel.set_accepting(self.state, i, 1)
+
+    # --- the run ------------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        operations: Sequence[Operation] = (),
+        sample_interval_ps: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """Serve all requests. Raises `SimError` if some can never be served because no instance accepts requests any
+        more.
+        """
+        for operation in operations:
+            self.env.process(self._operate(operation))
+        if sample_interval_ps is not None:
+            self.env.process(self._sample_every(sample_interval_ps))
+        self._progress = progress
+        self.env.run(until=self.env.process(self._serve()))
+
+    def _serve(self) -> Generator[simpy.Event, Any, None]:
+        """The kernel as a process: run to the next control event, let it happen, go on."""
+        while True:
+            next_control = self.env.peek()
+            reason = self._advance(NEVER - 1 if next_control == float("inf") else int(next_control) - 1)
+            if reason == FINISHED:
+                return
+            if next_control == float("inf"):
+                held = len(self.state.req) - int(self.state.cluster["finished"][0])
+                raise SimError(
+                    f"{held} requests can never be served: no instance accepts requests after "
+                    f"{int(self.state.cluster['clock'][0]) / PS_PER_S:.3f} s; repair or add one"
+                )
+            resume = simpy.Event(self.env)
+            resume._ok, resume._value = True, None
+            self.env.schedule(resume, priority=AFTER_OPERATIONS, delay=int(next_control) - self.env.now)
+            yield resume
+
+    def _advance(self, until_ps: int) -> int:
+        """Run the kernel up to and including ``until_ps``, answering whatever it asks for."""
+        budget = EVENTS_PER_PROGRESS if self._progress else NEVER // 2
+        while True:
+            reason = kernel.advance(self.state, until_ps, self._router_address, budget)
+            if reason == GROW:
+                self.state = grow_pools(self.state)
+            elif reason == ROUTE:
+                self._ask_router(int(self.state.cluster["asked"][0]))
+            elif reason == PAUSE:
+                self._report_progress()
+            else:
+                if reason in (FINISHED, STALLED):
+                    self._report_progress()
+                return reason
+
+    def _report_progress(self) -> None:
+        if self._progress is None:
+            return
+        cluster = self.state.cluster[0]
+        self._progress(
+            Progress(
+                simulated_s=int(cluster["clock"]) / PS_PER_S,
+                finished_requests=int(cluster["finished"]),
+                requests=len(self.state.req),
+                events=int(cluster["events"]),
+            )
+        )
+
+    # --- control operations -------------------------------------------------------------------------------------------
+
+    def _operate(self, operation: Operation) -> Generator[simpy.Event, Any, None]:
+        yield self.env.timeout(operation.at_ps)
+        if operation.kind == "add":
+            expected = len(self.status)
+            if operation.instance not in (None, expected):
+                raise SimError(f"operation add: instance {operation.instance} is not the next one; use {expected}")
+            self.add(operation.startup_ps)
+            return
+        actions = {"drain": self.drain, "fail": self.fail, "repair": self.repair}
+        if operation.kind not in actions:
+            raise SimError(unknown_name("operation kind", operation.kind, ["add", *actions]))
+        if operation.instance is None or not 0 <= operation.instance < len(self.status):
+            raise SimError(
+                f"operation {operation.kind}: there is no instance {operation.instance}; "
+                f"use 0 to {len(self.status) - 1}"
+            )
+        actions[operation.kind](operation.instance)
+
+    def add(self, startup_ps: int = 0) -> int:
+        """Start an instance now; it accepts requests ``startup_ps`` later. Returns its index."""
+        i = len(self.status)
+        self.state = grow_pools(add_instances(self.state, 1, self.engine.usable_blocks))
+        self.status.append(STARTING)
+        self.env.process(self._become_ready(i, startup_ps))
+        return i
+
+    def _become_ready(self, i: int, startup_ps: int) -> Generator[simpy.Event, Any, None]:
+        if startup_ps > 0:
+            yield self.env.timeout(startup_ps)
+        if self.status[i] == STARTING:
+            self._accept(i, READY)
+        return
+        yield
+
+    def drain(self, i: int) -> None:
+        """Instance ``i`` accepts no further requests; those it has finish there."""
+        if self.status[i] in (STARTING, READY):
+            self.status[i] = DRAINING
+            kernel.set_accepting(self.state, i, 0)
+
+    def fail(self, i: int) -> None:
+        """Instance ``i`` loses its cache and gives its requests back to the router; doing it twice changes nothing."""
+        if self.status[i] != FAILED:
+            self.status[i] = FAILED
+            self.state.cluster["clock"] = self.env.now
+            kernel.fail(self.state, i)
+
+    def repair(self, i: int) -> None:
+        """A failed instance accepts requests again, with an empty cache."""
+        if self.status[i] == FAILED:
+            self._accept(i, READY)
+
+    def _accept(self, i: int, status: str) -> None:
+        self.status[i] = status
+        self.state.cluster["clock"] = self.env.now
+        kernel.set_accepting(self.state, i, 1)
+
+    # --- what Python sees of the instances ----------------------------------------------------------------------------
+
+    def _plain_description(self, r: int) -> RoutedRequest:
+        req = self.state.req[r]
+        return RoutedRequest(
+            id=r,
+            arrival_s=int(req["arrival"]) / PS_PER_S,
+            input_tokens=int(req["input"]),
+            priority=int(req["priority"]),
+            client=-1,
+            session=-1,
+            turn=0,
+            category="default",
+        )
+
+    def view(self, r: int) -> ClusterView:
+        """The indicators of all instances, for request ``r`` at the kernel's present instant."""
+        state = self.state
+        decode_kv, blocks_used = self._observe()
+        hit_tokens(state, r)
+        inst = state.inst
+        hits = state.hits.copy()
+        return ClusterView(
+            queued_requests=inst["waiting"].copy(),
+            running_requests=inst["running"].copy(),
+            batch_size=inst["waiting"] + inst["running"],
+            queued_prefill_tokens=inst["queued_prefill"].copy(),
+            hit_tokens=hits,
+            new_tokens=state.req["input"][r] - hits,
+            decode_kv_tokens=decode_kv,
+            kv_used_fraction=blocks_used / inst["usable"],
+            healthy=inst["accepting"] == 1,
+        )
+
+    def _observe(self) -> tuple[np.ndarray, np.ndarray]:
+        decode_kv = np.zeros(len(self.status), np.int64)
+        blocks_used = np.zeros(len(self.status), np.int64)
+        observe(self.state, decode_kv, blocks_used)
+        return decode_kv, blocks_used
+
+    def _ask_router(self, r: int) -> None:
+        assert self._python_router is not None
+        view = self.view(r)
+        choice = self._python_router(self._describe(r), view)
+        try:
+            chosen = int(choice)
+        except (TypeError, ValueError):
+            chosen = -1
+        if not 0 <= chosen < len(self.status) or not view.healthy[chosen]:
+            healthy = ", ".join(map(str, np.flatnonzero(view.healthy)))
+            raise SimError(f"the Python router chose {choice!r} for request {r}; return one of the healthy: {healthy}")
+        kernel.assign(self.state, r, chosen)
+
+    def _sample_every(self, interval_ps: int) -> Generator[simpy.Event, Any, None]:
+        while True:
+            yield self.env.timeout(interval_ps)
+            self.state.cluster["clock"] = self.env.now
+            _, blocks_used = self._observe()
+            inst = self.state.inst
+            counters = [inst[name].copy() for name in ("running", "waiting", "hit_tokens", "prompt_tokens", "busy_ps")]
+            self._sample_times.append(int(self.env.now))
+            self._samples.append((*counters, blocks_used))
+
+    def samples(self) -> Samples:
+        """What was sampled so far; instances added later count as empty before."""
+        count = len(self.status)
+
+        def column(at: int) -> np.ndarray:
+            rows = [np.pad(row[at], (0, count - len(row[at]))) for row in self._samples]
+            return np.stack(rows) if rows else np.zeros((0, count), np.int64)
+
+        running, waiting, hits, prompts, busy, blocks = (column(at) for at in range(6))
+        times = np.array(self._sample_times, np.int64)
+        return Samples(times, running, waiting, blocks, hits, prompts, busy)
+
+
+def _check_engine(engine: Engine, steps: StepTable) -> None:
+    if engine.queue not in ("fcfs", "priority"):
+        raise SimError(unknown_name("engine.queue", engine.queue, ["fcfs", "priority"]))
+    if engine.max_num_batched_tokens < engine.max_num_seqs:
+        raise SimError(
+            f"engine.max_num_batched_tokens: {engine.max_num_batched_tokens} is below max_num_seqs "
+            f"{engine.max_num_seqs}; a step must have a token for every running request"
+        )
+    for table, entries in (
+        (steps.linear_ps, engine.max_num_batched_tokens + 1),
+        (steps.sequence_ps, engine.max_num_seqs + 1),
+    ):
+        if len(table) < entries:
+            raise SimError(f"step tables: {len(table)} entries are too few for {entries - 1} tokens or sequences")
+
+
+def _check_fit(requests: Requests, engine: Engine) -> None:
+    tokens = requests.input_tokens.astype(np.int64) + requests.output_tokens - 1
+    blocks = -(-tokens // engine.block_size)
+    most = engine.usable_blocks - engine.watermark_blocks
+    if len(blocks) and blocks.max() > most:
+        row = int(np.argmax(blocks > most))
+        raise SimError(
+            f"request {row}: {int(tokens[row]) + 1} tokens need {int(blocks[row])} KV blocks, an instance has {most}; "
+            "use more GPU memory or tensor parallelism, or shorten the request"
+        )

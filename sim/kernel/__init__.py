@@ -1,0 +1,1 @@
+"""The compiled data plane. Nothing in here imports anything outside this package."""

@@ -1,0 +1,176 @@
+"""The event loop, and the operations that the control plane performs between two calls of it."""
+
+from .batching import finish_jump, join_queue, start_step
+from .decode import cut_jump, started_iterations
+from .events import fall_due, first_instance, next_arrival_time, queue_start, root_comes_first, set_event
+from .indirect import call_router
+from .jit import compiled, inlined
+from .kvcache import forget_everything
+from .queues import heap_pop, prefill_remove, run_remove
+from .record import record_jump
+from .state import FINISHED, GROW, HELD, NEVER, NONE, PAUSE, PREFILL, REACHED, ROUTE, STALLED
+
+
+@inlined
+def _pools_suffice(sim):
+    """Whether the pools hold whatever one more event may need (see `build.pool_margins`)."""
+    cluster = sim.cluster[0]
+    slots = cluster.most_new_slots
+    return (
+        len(sim.slot) - cluster.used_slots >= slots
+        and len(sim.piece) - cluster.used_pieces >= slots + min(cluster.used_slots, sim.inst[0].usable)
+        and len(sim.holder) - cluster.holders_end >= slots << (cluster.largest_class + 1)
+    )
+
+
+@compiled
+def _next_request(sim):
+    """Take the next arrival off its queue."""
+    cluster = sim.cluster[0]
+    if cluster.held_head != NONE and cluster.accepting > 0:
+        r = cluster.held_head
+        cluster.held_head = sim.req[r].run_next
+    elif root_comes_first(sim):
+        r = sim.roots[cluster.next_root]
+        cluster.next_root += 1
+    else:
+        r = cluster.due_root
+        cluster.due_root = heap_pop(sim, r)
+    return r
+
+
+@inlined
+def _hold(sim, r):
+    """No instance accepts requests: keep this one at the router."""
+    cluster = sim.cluster[0]
+    sim.req[r].state = HELD
+    sim.req[r].run_next = NONE
+    if cluster.held_head == NONE:
+        cluster.held_head = r
+    else:
+        sim.req[cluster.held_tail].run_next = r
+    cluster.held_tail = r
+
+
+@compiled
+def assign(sim, r, i):
+    """Request ``r`` was routed to instance ``i``: it waits there from now on."""
+    inst = sim.inst[i]
+    sim.req[r].instance = i
+    join_queue(sim, i, r)
+    if inst.planned == 0:
+        queue_start(sim, i)
+    elif inst.waiting == 1 or (sim.cluster[0].by_priority and inst.queue_root == r):
+        cut_jump(sim, i)
+
+
+@compiled
+def advance(sim, until, router, events):
+    """Run every event up to and including time ``until`` (ps); return why it stopped.
+
+    ``router`` is the address of a compiled policy, or 0 to return ROUTE for every arrival, with the request in
+    ``cluster.asked`` (`assign` it, then go on). After ``events`` events it returns PAUSE; GROW asks for larger
+    pools, REACHED and FINISHED speak for themselves, STALLED means that requests wait at the router and nothing can
+    happen until an instance accepts.
+    """
+    cluster = sim.cluster[0]
+    stop = cluster.events + events
+    while True:
+        i = first_instance(sim)
+        arrival = next_arrival_time(sim)
+        now = min(sim.when[i], arrival)
+        if cluster.starts > 0:
+            now = cluster.clock
+        if now == NEVER:
+            return FINISHED if cluster.finished == len(sim.req) else STALLED
+        if now > until:
+            return REACHED
+        if cluster.events >= stop:
+            return PAUSE
+        if not _pools_suffice(sim):
+            return GROW
+        cluster.clock = now
+        cluster.events += 1
+        if sim.when[i] == now:
+            finish_jump(sim, i)
+        elif arrival == now:
+            r = _next_request(sim)
+            if cluster.accepting == 0:
+                _hold(sim, r)
+            elif router == 0:
+                cluster.asked = r
+                return ROUTE
+            else:
+                assign(sim, r, call_router(router, sim, r))
+        else:
+            cluster.starts -= 1
+            i = sim.starts[cluster.starts]
+            sim.inst[i].queued_start = 0
+            start_step(sim, i)
+
+
+@compiled
+def set_accepting(sim, i, accepts):
+    """Instance ``i`` accepts requests from now on, or no longer."""
+    cluster = sim.cluster[0]
+    sim.inst[i].accepting = accepts
+    cluster.accepting = 0
+    for k in range(len(sim.inst)):
+        if sim.inst[k].accepting == 1:
+            sim.accepting[cluster.accepting] = k
+            cluster.accepting += 1
+
+
+@inlined
+def _give_back(sim, i, r):
+    """Request ``r`` loses its progress on instance ``i`` and is an arrival of this instant."""
+    req, inst = sim.req[r], sim.inst[i]
+    req.instance = NONE
+    req.hit = NONE
+    req.first_scheduled = NONE
+    req.first_token = NONE
+    req.generated = 0
+    req.computed = 0
+    req.private = 0
+    req.slot = NONE
+    req.extent = 0
+    req.in_tail = 0
+    req.entangled = 0
+    req.mark = NONE
+    inst.queued_prefill -= req.queued
+    req.queued = 0
+    fall_due(sim, r, sim.cluster[0].clock)
+
+
+@compiled
+def fail(sim, i):
+    """Instance ``i`` fails now: its iteration in flight is lost, its requests go back to the router, its cache is
+    gone.
+    """
+    inst = sim.inst[i]
+    set_accepting(sim, i, 0)
+    if inst.planned > 0:
+        record_jump(sim, i, started_iterations(sim, i) - 1)
+    forget_everything(sim, i)
+    while inst.run_head != NONE:
+        r = inst.run_head
+        run_remove(sim, i, r)
+        if sim.req[r].state == PREFILL:
+            prefill_remove(sim, i, r)
+        _give_back(sim, i, r)
+    while inst.queue_root != NONE:
+        r = inst.queue_root
+        inst.queue_root = heap_pop(sim, r)
+        _give_back(sim, i, r)
+    inst.waiting = 0
+    inst.decoding = 0
+    inst.decode_kv = 0
+    inst.parked = 0
+    inst.parked_kv = 0
+    inst.entangled = 0
+    inst.due = 0
+    inst.planned = 0
+    inst.grown = 0
+    inst.steps += 1
+    sim.residue[i, :] = 0
+    set_event(sim, i, NEVER)

@@ -1,0 +1,216 @@
+"""Laying out the kernel's state before a run, and enlarging it during one."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import state
+from .prefix import grow_forest, lay_out_segments, tail_kinds
+from .record import itl_edges_ps
+from .state import NEVER, NONE, Sim
+from .steptime import StepTable
+
+
+class Requests(NamedTuple):
+    """What the kernel needs of a workload, a column each; row index = request id. See `workloads.Workload`."""
+
+    arrival_ps: np.ndarray  # ignored for follow-ups
+    input_tokens: np.ndarray
+    output_tokens: np.ndarray
+    priority: np.ndarray
+    parent: np.ndarray  # -1: a root, else the request after whose finish + think time this one arrives
+    think_ps: np.ndarray
+    prefix_request: np.ndarray
+    prefix_tokens: np.ndarray
+
+
+class Engine(NamedTuple):
+    """Options of an instance's engine (vLLM V1's names and meanings; see docs/engine-rules.md)."""
+
+    num_blocks: int  # KV blocks, one of them reserved
+    block_size: int = 16  # tokens a KV block
+    max_num_seqs: int = 1024
+    max_num_batched_tokens: int = 8192
+    long_prefill_token_threshold: int = 0
+    prefix_caching: bool = True
+    reserve_full_sequence: bool = True
+    watermark: float = 0.0  # fraction of the blocks that admissions leave free
+    queue: str = "fcfs"
+
+    @property
+    def usable_blocks(self) -> int:
+        return self.num_blocks - 1
+
+    @property
+    def watermark_blocks(self) -> int:
+        return int(self.watermark * self.usable_blocks)
+
+
+def build(requests: Requests, engine: Engine, steps: StepTable, instances: int, router_seed: int) -> Sim:
+    """The state before the first event. ``router_seed`` is the 64-bit start of the router's random stream."""
+    count = len(requests.input_tokens)
+    shares = requests.prefix_request if engine.prefix_caching else np.full(count, NONE)
+    parent, end = grow_forest(
+        requests.input_tokens.astype(np.int64),
+        requests.output_tokens.astype(np.int64),
+        shares.astype(np.int64),
+        requests.prefix_tokens.astype(np.int64),
+    )
+    seg = np.zeros(len(parent), state.SEGMENT)
+    lay_out_segments(seg, count, parent, end, engine.block_size)
+
+    seats = max(1, min(engine.max_num_seqs, count))
+    cluster = np.zeros(1, state.CLUSTER)
+    for name in ("due_root", "held_head", "held_tail", "asked", "free_slot", "free_piece"):
+        cluster[name] = NONE
+    cluster["random"] = np.uint64(router_seed)
+    cluster["block_size"] = engine.block_size
+    cluster["max_seqs"] = engine.max_num_seqs
+    cluster["max_tokens"] = engine.max_num_batched_tokens
+    cluster["threshold"] = engine.long_prefill_token_threshold
+    cluster["caching"] = engine.prefix_caching
+    cluster["reserve"] = engine.reserve_full_sequence
+    cluster["by_priority"] = engine.queue == "priority"
+    cluster["watermark_blocks"] = engine.watermark_blocks
+    cluster["prefill_step"] = steps.prefill_step_ps
+    # Each new slot owns a newly full block of some chunk, or is the tail of a request that finishes or is preempted.
+    cluster["most_new_slots"] = engine.max_num_batched_tokens // engine.block_size + 3 * seats + 8
+
+    req = _request_records(requests)
+    req["tail_kind"] = tail_kinds(count, parent, requests.parent.astype(np.int64))
+    edges = itl_edges_ps()
+    roots = np.flatnonzero(requests.parent < 0)
+    order = roots[np.argsort(requests.arrival_ps[roots], kind="stable")]
+    sim = Sim(
+        cluster=cluster,
+        req=req,
+        inst=np.zeros(0, state.INSTANCE),
+        seg=seg,
+        slot=np.zeros(0, state.SLOT),
+        piece=np.zeros(0, state.PIECE),
+        holder=np.zeros(0, state.HOLDER),
+        free_holders=np.full(32, NONE, np.int64),
+        residue=np.zeros((0, engine.block_size), np.int64),
+        heap=np.zeros((0, seats), state.COMPLETION),
+        tree=np.zeros(0, np.int64),
+        when=np.zeros(0, np.int64),
+        starts=np.zeros(0, np.int64),
+        accepting=np.zeros(0, np.int64),
+        hits=np.zeros(0, np.int64),
+        score=np.zeros(0, np.float64),
+        finishing=np.zeros(seats, np.int64),
+        roots=order.astype(np.int64),
+        by_tokens=_records(state.BY_TOKENS, steps.linear_ps, steps.prefill_ps, steps.prefill_context_ps),
+        by_seqs=_records(state.BY_SEQUENCES, steps.sequence_ps, steps.decode_ps, steps.decode_kv_ps),
+        itl_edges_ps=edges,
+        itl_counts=np.zeros(len(edges) - 1, np.int64),
+    )
+    return grow_pools(add_instances(sim, instances, engine.usable_blocks))
+
+
+def _records(kind: np.dtype, *columns: np.ndarray) -> np.ndarray:
+    table = np.empty(len(columns[0]), kind)
+    for name, column in zip(kind.names or (), columns, strict=True):
+        table[name] = column
+    return table
+
+
+_NONE_AT_FIRST = (
+    *("first_scheduled", "first_token", "finish", "last_token", "mark", "first_child", "next_sibling"),
+    *("heap_child", "heap_sibling", "run_prev", "run_next", "prefill_prev", "prefill_next"),
+    *("instance", "hit", "slot", "tail_slot"),
+)
+
+
+def _request_records(requests: Requests) -> np.ndarray:
+    req = np.zeros(len(requests.input_tokens), state.REQUEST)
+    for name in _NONE_AT_FIRST:
+        req[name] = NONE
+    is_root = requests.parent < 0
+    req["arrival"] = np.where(is_root, requests.arrival_ps, NONE)
+    req["think"] = requests.think_ps
+    req["input"] = requests.input_tokens
+    req["output"] = requests.output_tokens
+    req["priority"] = requests.priority
+    children = np.flatnonzero(~is_root)
+    by_parent = children[np.argsort(requests.parent[children], kind="stable")]
+    parents = requests.parent[by_parent]
+    same = parents[1:] == parents[:-1]
+    req["next_sibling"][by_parent[:-1][same]] = by_parent[1:][same]
+    first = np.concatenate(([True], ~same)) if len(by_parent) else np.zeros(0, bool)
+    req["first_child"][parents[first]] = by_parent[first]
+    return req
+
+
+def add_instances(sim: Sim, count: int, usable_blocks: int) -> Sim:
+    """``count`` further instances, empty and not accepting yet. The arrays are new: use the returned state from here
+    on.
+    """
+    inst = np.zeros(count, state.INSTANCE)
+    for name in ("queue_root", "run_head", "run_tail", "prefill_head", "prefill_tail", "lru_head", "lru_tail"):
+        inst[name] = NONE
+    inst["newest_decode"] = NONE
+    inst["usable"] = usable_blocks
+    inst["blank"] = usable_blocks
+    old = len(sim.inst)
+    total = old + count
+    when = np.concatenate((sim.when, np.full(count, NEVER)))
+    return sim._replace(
+        inst=np.concatenate((sim.inst, inst)),
+        residue=np.concatenate((sim.residue, np.zeros((count, sim.residue.shape[1]), np.int64))),
+        heap=np.concatenate((sim.heap, np.zeros((count, sim.heap.shape[1]), state.COMPLETION))),
+        when=when,
+        tree=_tournament(when),
+        starts=_padded(sim.starts, total),
+        accepting=_padded(sim.accepting, total),
+        hits=_padded(sim.hits, total),
+        score=_padded(sim.score, total),
+    )
+
+
+def _padded(array: np.ndarray, size: int) -> np.ndarray:
+    wider = np.zeros(size, array.dtype)
+    wider[: len(array)] = array
+    return wider
+
+
+def _tournament(when: np.ndarray) -> np.ndarray:
+    """Winner tree over ``when``: leaves in the second half, the winner at index 1."""
+    leaves = 1 << max(1, (len(when) - 1).bit_length())
+    tree = np.full(2 * leaves, NONE, np.int64)
+    tree[leaves : leaves + len(when)] = np.arange(len(when))
+    for node in range(leaves - 1, 0, -1):
+        left, right = tree[2 * node], tree[2 * node + 1]
+        tree[node] = left if right == NONE or when[left] <= when[right] else right
+    return tree
+
+
+def grow_pools(sim: Sim) -> Sim:
+    """Enlarge whichever pool may not outlast another event. The arrays are new: use the returned state from here on."""
+    cluster = sim.cluster[0]
+    margin = int(cluster["most_new_slots"])
+    slots = int(cluster["used_slots"])
+    if len(sim.slot) - slots < margin:
+        slot, cluster["free_slot"] = _grown_pool(sim.slot, "place", int(cluster["free_slot"]), 2 * slots + 2 * margin)
+        slot["segment"][len(sim.slot) :] = NONE
+        sim = sim._replace(slot=slot)
+    pieces = int(cluster["used_pieces"])
+    held = margin + min(slots, int(sim.inst["usable"].max(initial=0)))
+    if len(sim.piece) - pieces < held:
+        piece, cluster["free_piece"] = _grown_pool(
+            sim.piece, "deeper", int(cluster["free_piece"]), 2 * pieces + 2 * held
+        )
+        sim = sim._replace(piece=piece)
+    holders = int(cluster["holders_end"])
+    vectors = margin << (int(cluster["largest_class"]) + 1)
+    if len(sim.holder) - holders < vectors:
+        sim = sim._replace(holder=_padded(sim.holder, 2 * holders + 2 * vectors))
+    return sim
+
+
+def _grown_pool(pool: np.ndarray, link: str, free: int, size: int) -> tuple[np.ndarray, int]:
+    """A larger pool with the new records chained before the old free ones; and the new first free record."""
+    wider = _padded(pool, size)
+    wider[link][len(pool) :] = np.arange(len(pool) + 1, size + 1)
+    wider[link][-1] = free
+    return wider, len(pool)

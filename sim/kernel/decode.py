@@ -1,0 +1,131 @@
+"""The decode batch of an instance: its totals, and jumps over many iterations at once.
+
+While the batch does not change, iteration times form an arithmetic series and the blocks it needs follow from how
+many requests stand where within their block: request with ``anchor`` a has a + n computed tokens before iteration n,
+so it needs a block in the iterations n = -a modulo the block size.
+"""
+
+from .completions import next_completion, push_completion, remove_completion
+from .events import set_event
+from .jit import compiled, inlined
+from .kvcache import cache_blocks, free_blocks, grows_alone, take_blocks
+from .state import DECODE, PARKED
+from .steptime import iterations_until, jump_ps
+
+LONGEST_JUMP = 1 << 16  # keeps every closed form far from the limits of int64
+
+
+@inlined
+def enter_decode(sim, i, r, computed, iteration):
+    """Request ``r`` joins the batch with ``computed`` tokens, to be scheduled first in ``iteration``."""
+    cluster, req, inst = sim.cluster[0], sim.req[r], sim.inst[i]
+    req.state = DECODE
+    req.anchor = computed - iteration
+    inst.decoding += 1
+    inst.decode_kv += computed
+    inst.newest_decode = max(inst.newest_decode, req.admission)
+    sim.residue[i, req.anchor % cluster.block_size] += 1
+    push_completion(sim, i, r, iteration + req.output - (computed + 1 - req.input))
+    if not grows_alone(sim, i, r, computed):
+        req.entangled = 1
+        inst.entangled += 1
+
+
+@inlined
+def drop_from_totals(sim, i, r):
+    """Take a decode request out of the batch's totals (not out of the completions)."""
+    req, inst = sim.req[r], sim.inst[i]
+    inst.decoding -= 1
+    inst.decode_kv -= req.anchor + inst.iteration
+    inst.entangled -= req.entangled
+    req.entangled = 0
+    sim.residue[i, req.anchor % sim.cluster[0].block_size] -= 1
+
+
+@compiled
+def leave_decode(sim, i, r, state):
+    """Request ``r`` is preempted or parked at the start of a step, its last token having come just now."""
+    req = sim.req[r]
+    drop_from_totals(sim, i, r)
+    remove_completion(sim, i, r)
+    req.computed = req.anchor + sim.inst[i].iteration
+    req.generated = req.computed + 1 - req.input
+    cache_blocks(sim, i, r, req.computed // sim.cluster[0].block_size)  # from here on nobody derives its blocks
+    req.last_token = sim.cluster[0].clock
+    req.state = state
+    if state == PARKED:
+        sim.inst[i].parked += 1
+        sim.inst[i].parked_kv += req.computed
+
+
+@inlined
+def return_from_parking(sim, i, r):
+    inst = sim.inst[i]
+    inst.parked -= 1
+    inst.parked_kv -= sim.req[r].computed
+    enter_decode(sim, i, r, sim.req[r].computed, inst.iteration)
+
+
+@inlined
+def growth(sim, i, first, iterations):
+    """Blocks that the batch needs in ``iterations`` iterations from number ``first`` on."""
+    size = sim.cluster[0].block_size
+    blocks = iterations // size * sim.inst[i].decoding
+    for n in range(first, first + iterations % size):
+        blocks += sim.residue[i, -n % size]
+    return blocks
+
+
+@compiled
+def plan_jump(sim, i):
+    """How many iterations the batch can run as it is: to the first completion, or until the blocks run out."""
+    inst = sim.inst[i]
+    most = min(next_completion(sim, i) - inst.iteration, LONGEST_JUMP)
+    free = free_blocks(sim, i)  # this iteration has its blocks already
+    if growth(sim, i, inst.iteration + 1, most - 1) <= free:
+        return most
+    size = sim.cluster[0].block_size
+    cycles = free // inst.decoding
+    iterations = 1 + cycles * size
+    free -= cycles * inst.decoding
+    while True:
+        free -= sim.residue[i, -(inst.iteration + iterations) % size]
+        if free < 0:
+            return iterations
+        iterations += 1
+
+
+@compiled
+def grow_until(sim, i, iterations):
+    """Give the first ``iterations`` iterations of the jump in flight their blocks."""
+    inst = sim.inst[i]
+    if iterations > inst.grown:
+        take_blocks(sim, i, growth(sim, i, inst.iteration + inst.grown, iterations - inst.grown))
+        inst.grown = iterations
+
+
+@inlined
+def started_iterations(sim, i):
+    """Iterations of the jump in flight that started before now."""
+    inst = sim.inst[i]
+    if inst.planned <= 1:
+        return inst.planned
+    return iterations_until(inst.step_ps, inst.slope_ps, sim.cluster[0].clock - inst.start)
+
+
+@inlined
+def bring_up_to_date(sim, i):
+    """Let a reader in the middle of a jump see the blocks as they are now."""
+    if sim.inst[i].planned > 1:
+        grow_until(sim, i, started_iterations(sim, i))
+
+
+@compiled
+def cut_jump(sim, i):
+    """End the jump in flight at the first iteration boundary at or after now: somebody may be admitted then."""
+    inst = sim.inst[i]
+    if inst.planned > 1:
+        iterations = started_iterations(sim, i)
+        grow_until(sim, i, iterations)
+        inst.planned = iterations
+        set_event(sim, i, inst.start + jump_ps(inst.step_ps, inst.slope_ps, iterations))

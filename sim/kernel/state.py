@@ -1,0 +1,227 @@
+"""Everything the kernel knows, as a few arrays of records.
+
+One record type per thing (request, instance, segment, cache slot, ...): a field is read as ``sim.inst[i].waiting``.
+Records instead of one array per field because Numba passes every array to a function as seven machine words: with
+some eighty fields that made each call cost several hundred nanoseconds, and a record keeps what is used together in
+one cache line.
+
+Times are integer picoseconds. ``-1`` means none wherever an index or a time is stored.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+NONE = -1
+NEVER = np.iinfo(np.int64).max
+
+# Request states. A decode request that a step could not schedule is parked: out of the batch totals until it is
+# scheduled again.
+ABSENT, HELD, WAITING, PREFILL, DECODE, PARKED, DONE = range(7)
+
+# Who can look a request's tail up while the request runs (see prefix.py).
+TAIL_PRIVATE, TAIL_INHERITED, TAIL_LIVE = range(3)
+
+# Why `advance` returned.
+REACHED, FINISHED, STALLED, ROUTE, GROW, PAUSE = range(6)
+
+# All 64 bits wide: an index of another width would make Numba compile every function once per width.
+Time = Count = Index = np.int64
+
+REQUEST = np.dtype(
+    [
+        ("arrival", Time),  # ps; a follow-up's is set when it falls due
+        ("think", Time),  # ps after the parent's finish
+        ("first_scheduled", Time),
+        ("first_token", Time),
+        ("finish", Time),
+        ("last_token", Time),  # when it left the decode batch, for the inter-token latency across the gap
+        ("key", Count),  # place in the waiting queue or among the due arrivals: smallest (key, key2, id) first
+        ("key2", Count),
+        ("anchor", Count),  # decode: computed tokens = anchor + the instance's iteration number
+        ("admission", Count),  # running order on the instance
+        ("mark", Count),  # the step that scheduled it last
+        ("input", Index),
+        ("output", Index),
+        ("priority", Index),
+        ("first_child", Index),  # follow-ups that fall due when this one finishes
+        ("next_sibling", Index),
+        ("heap_child", Index),
+        ("heap_sibling", Index),
+        ("run_prev", Index),
+        ("run_next", Index),  # also chains the requests held at the router
+        ("prefill_prev", Index),
+        ("prefill_next", Index),
+        ("state", Index),
+        ("instance", Index),
+        ("hit", Index),  # hit tokens at the first admission on this instance; -1 before
+        ("preemptions", Index),
+        ("generated", Index),  # tokens produced, while not in decode
+        ("computed", Index),  # tokens whose KV exists, while not in decode
+        ("chunk", Index),  # tokens scheduled by step `mark`
+        ("queued", Index),  # its share of the instance's queued prefill tokens
+        ("private", Index),  # blocks that duplicate cached ones
+        ("slot", Index),  # deepest cache slot it uses
+        ("extent", Index),  # blocks it uses there
+        ("in_tail", Index),  # 1: its blocks beyond `slot` are its own tail's and have no slot while it runs
+        ("tail_slot", Index),  # slot of its idle private tail
+        ("tail_kind", Index),
+        ("entangled", Index),  # 1: a live tail that another request shares while this one decodes
+    ],
+    align=True,
+)
+
+INSTANCE = np.dtype(
+    [
+        ("start", Time),  # of the jump in flight
+        ("step_ps", Time),  # duration of its first iteration
+        ("slope_ps", Time),  # by which each further iteration is longer
+        ("iteration", Count),  # finished iterations
+        ("newest_decode", Count),  # latest admission number that ever entered the decode batch
+        ("planned", Count),  # iterations in the jump in flight, 0 = none
+        ("grown", Count),  # of those, how many have their blocks
+        ("decode_kv", Count),  # computed tokens of the decode batch at `iteration`
+        ("parked_kv", Count),
+        ("queued_prefill", Count),
+        ("admissions", Count),
+        ("queue_back", Count),  # FCFS keys: next at the back, last at the front
+        ("queue_front", Count),
+        ("steps", Count),
+        ("blank", Count),
+        ("idle", Count),  # blocks cached and used by nobody
+        ("usable", Count),
+        ("busy_ps", Time),
+        ("hit_tokens", Count),
+        ("prompt_tokens", Count),
+        ("tokens", Count),  # generated
+        ("preemptions", Count),
+        ("finished", Count),
+        ("evicted", Count),
+        ("decoding", Index),  # requests in the decode batch
+        ("parked", Index),
+        ("prefilling", Index),
+        ("entangled", Index),
+        ("running", Index),
+        ("waiting", Index),
+        ("queue_root", Index),
+        ("run_head", Index),
+        ("run_tail", Index),
+        ("prefill_head", Index),
+        ("prefill_tail", Index),
+        ("due", Index),  # completions in its heap
+        ("lru_head", Index),
+        ("lru_tail", Index),
+        ("queued_start", Index),  # 1: on the list of instances to start a step at this instant
+        ("accepting", Index),
+    ],
+    align=True,
+)
+
+SEGMENT = np.dtype(
+    [
+        ("parent", Index),  # nearest ancestor that owns a block
+        ("first_block", Index),
+        ("end_block", Index),
+        ("shared", Index),  # 1: requests other than its owner pass through it
+        ("holders", Index),  # its vector of holders in the pool: offset, length, size class
+        ("holder_count", Index),
+        ("holder_class", Index),
+    ],
+    align=True,
+)
+
+SLOT = np.dtype(
+    [
+        ("segment", Index),
+        ("instance", Index),
+        ("parent", Index),  # slot of the parent segment on the same instance
+        ("place", Index),  # index in the segment's holder vector; also links free slots
+        ("resident", Index),  # leading blocks cached
+        ("in_use", Index),  # of those, how many some running request uses or keeps
+        ("busy", Index),  # child slots in use + requests whose extent is the whole segment
+        ("partial", Index),  # requests whose extent is a part of the segment
+        ("piece", Index),  # shallowest idle piece
+    ],
+    align=True,
+)
+
+PIECE = np.dtype(
+    [
+        ("slot", Index),
+        ("low", Index),  # idle blocks [low, high) of the slot, released together
+        ("high", Index),
+        ("deeper", Index),  # next piece of the slot; also links free pieces
+        ("lru_prev", Index),
+        ("lru_next", Index),
+    ],
+    align=True,
+)
+
+HOLDER = np.dtype([("instance", Index), ("resident", Index), ("slot", Index)], align=True)
+
+COMPLETION = np.dtype([("key", Count), ("request", Index)], align=True)
+
+BY_TOKENS = np.dtype([("linear", Time), ("prefill", Time), ("prefill_context", Time)], align=True)
+BY_SEQUENCES = np.dtype([("sequence", Time), ("decode", Time), ("decode_kv", Time)], align=True)
+
+CLUSTER = np.dtype(
+    [
+        ("clock", Time),
+        ("prefill_step", Time),
+        ("random", np.uint64),  # splitmix64 state of the router
+        ("choices", Count),
+        ("events", Count),
+        ("due_root", Index),  # heap of follow-ups and of requests given back
+        ("next_root", Index),  # position in the order of root arrivals
+        ("held_head", Index),
+        ("held_tail", Index),
+        ("asked", Index),  # request that waits for a Python router's answer
+        ("starts", Index),
+        ("accepting", Index),
+        ("finished", Index),
+        ("arrived", Index),
+        ("free_slot", Index),
+        ("used_slots", Index),
+        ("free_piece", Index),
+        ("used_pieces", Index),
+        ("holders_end", Index),
+        ("largest_class", Index),
+        ("most_new_slots", Index),  # that a single event may need
+        ("block_size", Index),
+        ("max_seqs", Index),
+        ("max_tokens", Index),
+        ("threshold", Index),
+        ("caching", Index),
+        ("reserve", Index),
+        ("by_priority", Index),
+        ("watermark_blocks", Index),
+    ],
+    align=True,
+)
+
+
+class Sim(NamedTuple):
+    """The whole state of a run; every kernel function takes it as its first argument."""
+
+    cluster: np.ndarray  # CLUSTER[1]
+    req: np.ndarray  # REQUEST[requests]
+    inst: np.ndarray  # INSTANCE[instances]
+    seg: np.ndarray  # SEGMENT[segments]; segment r < requests is request r's own tail
+    slot: np.ndarray  # SLOT pool
+    piece: np.ndarray  # PIECE pool
+    holder: np.ndarray  # HOLDER pool
+    free_holders: np.ndarray  # int64[32]: per size class the first free vector
+    residue: np.ndarray  # int64[instances, block_size]: decode requests by anchor modulo block size
+    heap: np.ndarray  # COMPLETION[instances, max_num_seqs]
+    tree: np.ndarray  # int64[2 * power of two]: tournament over `when`
+    when: np.ndarray  # int64[instances]: end of the jump in flight
+    starts: np.ndarray  # int64[instances]: to start a step at this instant
+    accepting: np.ndarray  # int64[instances]: those that accept requests, in order
+    hits: np.ndarray  # int64[instances]: hit tokens of the request being routed
+    score: np.ndarray  # float64[instances]: scratch of the router
+    finishing: np.ndarray  # int64[max_num_seqs]: scratch of the end of a step
+    roots: np.ndarray  # int64[roots]: root requests by (arrival, id)
+    by_tokens: np.ndarray  # BY_TOKENS[max_num_batched_tokens + 1]
+    by_seqs: np.ndarray  # BY_SEQUENCES[max_num_seqs + 1]
+    itl_edges_ps: np.ndarray  # int64[bins + 1]
+    itl_counts: np.ndarray  # int64[bins]

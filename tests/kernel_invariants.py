@@ -1,0 +1,91 @@
+"""What must hold in the kernel's state between any two events, recomputed from scratch."""
+
+import numpy as np
+
+from sim.kernel.state import DECODE, NONE, PARKED, PREFILL, Sim
+
+
+def check_state(sim: Sim) -> None:
+    """Raise AssertionError where counts, links and the blocks they stand for disagree."""
+    size = int(sim.cluster["block_size"][0])
+    caching = bool(sim.cluster["caching"][0])
+    whole = {s: int(sim.seg[x]["end_block"] - sim.seg[x]["first_block"]) for s, x in _slots(sim)}
+    for i, inst in enumerate(sim.inst):
+        slots = [s for s, _ in _slots(sim) if sim.slot[s]["instance"] == i]
+        running = _running(sim, i)
+        assert len(running) == inst["running"], "running requests are all on the list"
+        _check_slots(sim, slots, running, whole)
+        _check_lru(sim, i, slots)
+        in_use = sum(int(sim.slot[s]["in_use"]) for s in slots)
+        kv = 0
+        for r in running:
+            req = sim.req[r]
+            computed = int(req["computed"])
+            if req["state"] == DECODE:
+                computed = int(req["anchor"] + inst["iteration"] + inst["grown"])
+                kv += int(req["anchor"] + inst["iteration"])
+            held, full = -(-computed // size), computed // size
+            if not caching:
+                in_use += held
+                continue
+            covered = 0
+            if req["slot"] != NONE:
+                covered = int(sim.seg[sim.slot[req["slot"]]["segment"]]["first_block"] + req["extent"])
+            assert req["in_tail"] or req["state"] == DECODE or covered == full, "cached blocks follow computed tokens"
+            in_use += int(req["private"]) + held - covered
+        assert in_use == inst["usable"] - inst["blank"] - inst["idle"], "blocks: in use + idle + blank = usable"
+        assert inst["blank"] >= 0 and inst["idle"] >= 0, "blocks in use never exceed the usable ones"
+        assert kv == inst["decode_kv"], "KV tokens of the decode batch"
+        states = [int(sim.req[r]["state"]) for r in running]
+        assert inst["decoding"] == states.count(DECODE) == inst["due"]
+        assert inst["parked"] == states.count(PARKED)
+        assert inst["prefilling"] == states.count(PREFILL)
+        on_instance = (sim.req["instance"] == i) & (sim.req["queued"] != 0)
+        assert inst["queued_prefill"] == sim.req["queued"][on_instance].sum(), "queued prefill tokens"
+
+
+def _slots(sim: Sim) -> list[tuple[int, int]]:
+    used = np.flatnonzero(sim.slot["segment"] != NONE)
+    return [(int(s), int(sim.slot[s]["segment"])) for s in used]
+
+
+def _running(sim: Sim, i: int) -> list[int]:
+    running = []
+    r = int(sim.inst[i]["run_head"])
+    while r != NONE:
+        running.append(r)
+        r = int(sim.req[r]["run_next"])
+    return running
+
+
+def _check_slots(sim: Sim, slots: list[int], running: list[int], whole: dict[int, int]) -> None:
+    for s in slots:
+        slot = sim.slot[s]
+        users = [int(sim.req[r]["extent"]) for r in running if sim.req[r]["slot"] == s]
+        children = [c for c in slots if sim.slot[c]["parent"] == s]
+        busy = sum(sim.slot[c]["in_use"] > 0 for c in children) + users.count(whole[s])
+        assert slot["busy"] == busy, "users of a whole slot"
+        assert slot["partial"] == len(users) - users.count(whole[s]), "users of a part of a slot"
+        assert slot["in_use"] == (whole[s] if busy else max(users, default=0)), "blocks in use of a slot"
+        assert 0 < slot["resident"] <= whole[s] and slot["in_use"] <= slot["resident"]
+        parent = int(slot["parent"])
+        segment_parent = int(sim.seg[slot["segment"]]["parent"])
+        assert (parent == NONE) == (segment_parent == NONE)
+        if parent != NONE:
+            assert sim.slot[parent]["segment"] == segment_parent
+            assert sim.slot[parent]["resident"] == whole[parent], "resident prefixes are closed"
+        at, p = int(slot["in_use"]), int(slot["piece"])
+        while p != NONE:
+            assert sim.piece[p]["slot"] == s and sim.piece[p]["low"] == at < sim.piece[p]["high"]
+            at, p = int(sim.piece[p]["high"]), int(sim.piece[p]["deeper"])
+        assert at == slot["resident"], "idle pieces cover what is resident and not in use"
+
+
+def _check_lru(sim: Sim, i: int, slots: list[int]) -> None:
+    idle, before, p = 0, NONE, int(sim.inst[i]["lru_head"])
+    while p != NONE:
+        assert sim.piece[p]["lru_prev"] == before and int(sim.piece[p]["slot"]) in slots
+        idle += int(sim.piece[p]["high"] - sim.piece[p]["low"])
+        before, p = p, int(sim.piece[p]["lru_next"])
+    assert idle == sim.inst[i]["idle"], "idle blocks"
+    assert before == sim.inst[i]["lru_tail"]

@@ -1,0 +1,9 @@
+"""A second, deliberately slow simulator: the executable form of docs/engine-rules.md (see README.md)."""
+
+from .cluster import Operation, run
+from .instance import Engine
+from .request import Outcome, Row
+from .routers import View
+from .steptime import StepTables
+
+__all__ = ["Engine", "Operation", "Outcome", "Row", "StepTables", "View", "run"]

@@ -1,0 +1,95 @@
+"""The KV blocks of one instance: in use, idle cached, or blank."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from .request import Identity
+
+
+class BlockPool:
+    """Block ids 1..num_blocks-1 (0 is the reserved one), each in exactly one state:
+
+    * in use: `references[block] > 0`, counting the requests that use it and those that keep it;
+    * idle cached: nobody uses it, its content can be hit; in `idle`, least recently used first;
+    * blank: in `blank`.
+
+    `cached` finds the block that holds some content and `content` is its inverse; a private copy is in
+    neither.
+    """
+
+    def __init__(self, num_blocks: int, prefix_caching: bool) -> None:
+        self.usable_blocks = num_blocks - 1
+        self.prefix_caching = prefix_caching
+        self.references = [0] * num_blocks
+        self.idle: OrderedDict[int, None] = OrderedDict()
+        self.blank = list(range(1, num_blocks))
+        self.cached: dict[Identity, int] = {}
+        self.content: dict[int, Identity] = {}
+
+    @property
+    def free_blocks(self) -> int:
+        return len(self.blank) + len(self.idle)
+
+    @property
+    def blocks_in_use(self) -> int:
+        return self.usable_blocks - self.free_blocks
+
+    def look_up(self, identities: Sequence[Identity]) -> list[int]:
+        """The cached blocks of the leading identities, up to the first that is not cached."""
+        blocks = []
+        for identity in identities:
+            if identity not in self.cached:
+                break
+            blocks.append(self.cached[identity])
+        return blocks
+
+    def take(self, block: int) -> None:
+        """Use or keep a cached block."""
+        self.idle.pop(block, None)
+        self.references[block] += 1
+
+    def allocate(self, count: int) -> list[int]:
+        """Take `count` free blocks, blank ones first, then the least recently used idle ones."""
+        return [self._allocate_one() for _ in range(count)]
+
+    def _allocate_one(self) -> int:
+        if self.blank:
+            block = self.blank.pop()
+        else:
+            block, _ = self.idle.popitem(last=False)
+            self._forget(block)
+        self.references[block] = 1
+        return block
+
+    def cache(self, block: int, identity: Identity) -> int | None:
+        """Enter the content of a block that is being filled.
+
+        Returns the block to keep when a block in use holds this content already (`block` then is a private
+        copy), None otherwise.
+        """
+        if not self.prefix_caching:
+            return None
+        holder = self.cached.get(identity)
+        if holder is not None:
+            if self.references[holder] > 0:
+                self.take(holder)
+                return holder
+            del self.idle[holder]
+            self._forget(holder)
+            self.blank.append(holder)
+        self.cached[identity] = block
+        self.content[block] = identity
+        return None
+
+    def release(self, block: int) -> None:
+        """End one use or keeping of a block; the last one makes it idle, or blank when it is not cached."""
+        self.references[block] -= 1
+        if self.references[block] > 0:
+            return
+        if block in self.content:
+            self.idle[block] = None
+        else:
+            self.blank.append(block)
+
+    def _forget(self, block: int) -> None:
+        del self.cached[self.content.pop(block)]

@@ -1,0 +1,195 @@
+"""Tiny random scenarios, designed to be nasty: few KV blocks, many ties, shared prefixes and failures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import floor
+from random import Random
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from .cluster import Operation
+from .instance import Engine
+from .request import Row
+from .routers import POLICIES, View
+from .steptime import StepTables
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The arguments of `run`."""
+
+    rows: list[Row]
+    engine: Engine
+    steps: StepTables
+    instances: int
+    router: str | Callable[[int, View], int]
+    router_seed: int
+    operations: list[Operation]
+
+
+def python_router(request_index: int, view: View) -> int:
+    """A router that depends on every indicator; the smallest index wins ties."""
+    score = (
+        5 * view.queued_requests
+        + 2 * view.running_requests
+        + (1 + request_index % 3) * view.batch_size
+        + view.queued_prefill_tokens
+        - 2 * view.hit_tokens
+        + view.new_tokens
+        + view.decode_kv_tokens
+        + np.rint(1000 * view.kv_used_fraction).astype(np.int64) // 100
+    )
+    return int(np.argmin(np.where(view.healthy, score, np.iinfo(np.int64).max)))
+
+
+ROUTERS: list[str | Callable[[int, View], int]] = [*POLICIES, python_router]
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> Scenario:
+    """Hypothesis draws the sizes and the switches, which shrink; a drawn seed fills in the details."""
+    random = Random(draw(st.integers(0, 2**32 - 1)))
+    row_count = draw(st.integers(2, 40))
+    longest_tokens = draw(st.integers(2, 64))
+    span_ticks = draw(st.sampled_from([0, 10, 100, 400]))
+    # Everything is a small multiple of the tick, so that operations, arrivals and step ends often coincide.
+    tick_ps = draw(st.sampled_from([1, 1000]))
+
+    rows = _rows(
+        random,
+        row_count,
+        longest_tokens,
+        sharing=draw(st.sampled_from([0.0, 0.5, 0.9])),
+        closed_loop=draw(st.sampled_from([0.0, 0.5, 0.9])),
+        priorities=draw(st.integers(1, 3)),
+        span_ticks=span_ticks,
+        tick_ps=tick_ps,
+    )
+    engine = _engine(draw, rows)
+    instances = draw(st.integers(1, 4))
+    operation_count = draw(st.integers(0, 12))
+    return Scenario(
+        rows=rows,
+        engine=engine,
+        steps=_tables(random, engine, tick_ps, growth_ticks=draw(st.integers(0, 3))),
+        instances=instances,
+        router=draw(st.sampled_from(ROUTERS)),
+        router_seed=draw(st.integers(0, 2**64 - 1)),
+        operations=_operations(random, operation_count, instances, 10 * row_count + span_ticks, tick_ps),
+    )
+
+
+def _rows(
+    random: Random,
+    row_count: int,
+    longest_tokens: int,
+    sharing: float,
+    closed_loop: float,
+    priorities: int,
+    span_ticks: int,
+    tick_ps: int,
+) -> list[Row]:
+    """Rows of at most `longest_tokens` tokens; `sharing` and `closed_loop` are probabilities."""
+    rows: list[Row] = []
+    for index in range(row_count):
+        output_tokens = random.randint(1, max(1, longest_tokens * random.choice([1, 4, 6]) // 8))
+        most_input_tokens = longest_tokens - output_tokens
+        parent = random.randrange(index) if index and random.random() < closed_loop else -1
+        prefix_request, prefix_tokens = -1, 0
+        if index and random.random() < sharing:
+            follows_parent = parent >= 0 and random.random() < 0.8
+            prefix_request = parent if follows_parent else random.randrange(index)
+            prefix_tokens = min(_cut(random, rows[prefix_request], whole=follows_parent), most_input_tokens)
+        # Half of the prompts with a shared prefix are no more than that prefix.
+        input_tokens = random.randint(max(prefix_tokens, 1), most_input_tokens)
+        if prefix_tokens and random.random() < 0.5:
+            input_tokens = prefix_tokens
+        rows.append(
+            Row(
+                arrival_ps=random.randint(0, span_ticks) * tick_ps,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                priority=random.randrange(priorities),
+                parent=parent,
+                think_ps=random.choice([0, 0, random.randint(1, 20)]) * tick_ps if parent >= 0 else 0,
+                prefix_request=prefix_request,
+                prefix_tokens=prefix_tokens,
+            )
+        )
+    return rows
+
+
+def _cut(random: Random, source: Row, whole: bool) -> int:
+    """How much of the sequence of `source` to share: all of it, its prompt, or anything, outputs included."""
+    sequence_tokens = source.input_tokens + source.output_tokens
+    if whole:
+        return sequence_tokens
+    return random.choice([sequence_tokens, source.input_tokens, random.randint(1, sequence_tokens)])
+
+
+def _engine(draw: st.DrawFn, rows: list[Row]) -> Engine:
+    """An engine with hardly more blocks than its largest request needs."""
+    block_size = draw(st.integers(1, 8))
+    max_num_seqs = draw(st.integers(1, 6))
+    watermark = draw(st.sampled_from([0.0, 0.0, 0.1, 0.4]))
+    needed_blocks = max(-(-(row.input_tokens + row.output_tokens - 1) // block_size) for row in rows)
+    usable_blocks = needed_blocks
+    while usable_blocks - floor(watermark * usable_blocks) < needed_blocks:
+        usable_blocks += 1
+    return Engine(
+        num_blocks=1 + usable_blocks + draw(st.integers(0, 4)),
+        block_size=block_size,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=draw(st.integers(max(max_num_seqs, 4), 40)),
+        long_prefill_token_threshold=draw(st.sampled_from([0, 0, 1, 3, 8])),
+        prefix_caching=draw(st.sampled_from([True, True, True, False])),
+        reserve_full_sequence=draw(st.booleans()),
+        watermark=watermark,
+        queue=draw(st.sampled_from(["fcfs", "priority"])),
+    )
+
+
+def _tables(random: Random, engine: Engine, tick_ps: int, growth_ticks: int) -> StepTables:
+    """StepTables that grow by 0 to `growth_ticks` ticks an entry; every step takes at least a tick."""
+
+    def increasing(most: int, first_ticks: int = 0) -> NDArray[np.int64]:
+        ticks = [first_ticks] + [random.randint(0, growth_ticks) for _ in range(most)]
+        return np.cumsum(np.array(ticks, dtype=np.int64)) * tick_ps
+
+    tokens, sequences = engine.max_num_batched_tokens, engine.max_num_seqs
+    flat = random.random() < 0.3
+    return StepTables(
+        linear_ps=increasing(tokens, first_ticks=random.randint(1, 10)),
+        sequence_ps=increasing(sequences),
+        prefill_ps=increasing(tokens),
+        prefill_context_ps=increasing(tokens) * (not flat),
+        decode_ps=increasing(sequences),
+        decode_kv_ps=increasing(sequences) * (not flat),
+        prefill_step_ps=random.randint(0, growth_ticks) * tick_ps,
+    )
+
+
+def _operations(
+    random: Random, operation_count: int, instances: int, horizon_ticks: int, tick_ps: int
+) -> list[Operation]:
+    """Operations in order of time; repairs go to failed instances, everything else to any that exists."""
+    operations = []
+    failed: list[int] = []
+    for at_ticks in sorted(random.randint(0, horizon_ticks) for _ in range(operation_count)):
+        kind = random.choice(["add", "drain", "fail"])
+        if failed and random.random() < 0.6:
+            kind = "repair"
+        instance = random.randrange(instances)
+        startup_ticks = 0
+        if kind == "add":
+            instance = instances
+            instances += 1
+            startup_ticks = random.choice([0, random.randint(1, 50)])
+        elif kind == "repair":
+            instance = failed.pop(random.randrange(len(failed)))
+        elif kind == "fail" and instance not in failed:
+            failed.append(instance)
+        operations.append(Operation(at_ticks * tick_ps, kind, instance, startup_ticks * tick_ps))
+    return operations

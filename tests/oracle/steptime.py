@@ -1,0 +1,51 @@
+"""How long a step takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class StepTables:
+    """Step-time tables in picoseconds, each an int64 array indexed by the count named here.
+
+    `run` takes any object with these attributes.
+    """
+
+    linear_ps: NDArray[np.int64]  # tokens in the step
+    sequence_ps: NDArray[np.int64]  # sequences in the step
+    prefill_ps: NDArray[np.int64]  # tokens of a chunk
+    prefill_context_ps: NDArray[np.int64]  # tokens of a chunk; per token computed before it
+    decode_ps: NDArray[np.int64]  # decode requests in the step
+    decode_kv_ps: NDArray[np.int64]  # decode requests in the step; per token of their KV
+    prefill_step_ps: int  # once, if the step has a chunk
+
+
+class StepTimes:
+    """The tables as lists of Python integers, which cannot overflow."""
+
+    def __init__(self, tables: StepTables) -> None:
+        self.linear_ps = tables.linear_ps.tolist()
+        self.sequence_ps = tables.sequence_ps.tolist()
+        self.prefill_ps = tables.prefill_ps.tolist()
+        self.prefill_context_ps = tables.prefill_context_ps.tolist()
+        self.decode_ps = tables.decode_ps.tolist()
+        self.decode_kv_ps = tables.decode_kv_ps.tolist()
+        self.prefill_step_ps = int(tables.prefill_step_ps)
+
+    def duration_ps(self, chunks: Sequence[tuple[int, int]], decode_kv: Sequence[int]) -> int:
+        """Duration of a step with the prefill chunks `(tokens, context)` and one decode request per entry of
+        `decode_kv`: its computed tokens, counting the token of this step."""
+        decodes = len(decode_kv)
+        tokens = decodes + sum(n for n, _ in chunks)
+        duration_ps = self.linear_ps[tokens] + self.sequence_ps[decodes + len(chunks)]
+        duration_ps += self.decode_ps[decodes] + self.decode_kv_ps[decodes] * sum(decode_kv)
+        if chunks:
+            duration_ps += self.prefill_step_ps
+        for n, context in chunks:
+            duration_ps += self.prefill_ps[n] + self.prefill_context_ps[n] * context
+        if duration_ps <= 0:
+            raise ValueError(f"steps: {tokens} tokens take {duration_ps} ps; make every step positive")
+        return duration_ps

@@ -1,0 +1,182 @@
+"""Examples worked out by hand from docs/engine-rules.md, and the invariants on random scenarios."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from . import Engine, Operation, Outcome, Row, View, run
+from .routers import SplitMix64
+from .scenarios import Scenario, scenarios
+from .steptime import StepTables
+
+COUNTS = np.arange(64)
+NOTHING = 0 * COUNTS
+
+DETAILED = StepTables(
+    linear_ps=1000 + 10 * COUNTS,
+    sequence_ps=100 * COUNTS,
+    prefill_ps=COUNTS,
+    prefill_context_ps=3 * COUNTS,
+    decode_ps=7 * COUNTS,
+    decode_kv_ps=NOTHING + 2,
+    prefill_step_ps=50_000,
+)
+
+
+def linear(base_ps: int, token_ps: int) -> StepTables:
+    """Steps of base_ps + token_ps a token."""
+    return StepTables(base_ps + token_ps * COUNTS, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, 0)
+
+
+TEN = linear(10, 0)
+
+
+def engine(num_blocks: int, block_size: int = 2, max_num_seqs: int = 8, **settings: object) -> Engine:
+    return Engine(num_blocks, block_size, max_num_seqs, max_num_batched_tokens=60, **settings)  # type: ignore[arg-type]
+
+
+def test_prefill_then_decode() -> None:
+    [outcome] = run([Row(0, 10, 3)], engine(10), DETAILED, 1, "round-robin")
+    prefill_ps = 1000 + 10 * 10 + 100 + 50_000 + 10
+    decode_ps = (1010 + 100 + 7 + 2 * 11) + (1010 + 100 + 7 + 2 * 12)
+    assert (prefill_ps, decode_ps) == (51_210, 2_280)
+    assert outcome == Outcome(
+        arrival_ps=0,
+        instance=0,
+        hit_tokens=0,
+        preemptions=0,
+        first_scheduled_ps=0,
+        first_token_ps=51_210,
+        finish_ps=53_490,
+    )
+
+
+def test_chunks_cost_by_their_context() -> None:
+    [outcome] = run([Row(0, 10, 1)], engine(10, long_prefill_token_threshold=4), DETAILED, 1, "round-robin")
+    # Chunks (4, 0), (4, 4) and (2, 8): 51,144 + 51,192 + 51,170.
+    assert outcome.first_token_ps == outcome.finish_ps == 153_506
+
+
+def test_decode_and_prefill_share_a_step() -> None:
+    first, second = run([Row(0, 3, 3), Row(10, 5, 1)], engine(10), DETAILED, 1, "round-robin")
+    # A prefill of 3 takes 51,133; a decode with 4 KV and a prefill of 5 1,060 + 200 + 7 + 8 + 50,000 + 5; a
+    # decode with 5 KV 1,127.
+    assert first.first_token_ps == second.first_scheduled_ps == 51_133
+    assert second.finish_ps == 102_413
+    assert first.finish_ps == 103_540
+
+
+def test_newest_is_preempted_and_prefilled_again() -> None:
+    # Four usable blocks hold two requests of 4 tokens. For its fifth, at 20 ps, the first preempts the
+    # second, which gets in again when the first has finished, at 40 ps, and then has 2 of its 4 tokens to go.
+    first, second = run([Row(0, 3, 4), Row(0, 3, 4)], engine(5), TEN, 1, "round-robin")
+    assert (first.preemptions, first.finish_ps) == (0, 40)
+    assert (second.preemptions, second.first_token_ps, second.finish_ps) == (1, 10, 60)
+    assert (second.first_scheduled_ps, second.hit_tokens) == (0, 0)
+
+
+def test_priority_victim_returns_what_this_step_scheduled() -> None:
+    # The less urgent request is first in the running list. In the third step it is scheduled for one token,
+    # then loses it with its blocks to the urgent one: that step has 1 token. On return it hits 2 of 4 tokens.
+    rows = [Row(0, 2, 5, priority=1), Row(5, 4, 2, priority=0)]
+    late, urgent = run(rows, engine(5, queue="priority"), linear(100, 1), 1, "round-robin")
+    assert (urgent.first_scheduled_ps, urgent.first_token_ps, urgent.finish_ps) == (102, 207, 308)
+    assert (late.preemptions, late.finish_ps) == (1, 308 + 102 + 101 + 101)
+
+
+@pytest.mark.parametrize(("input_tokens", "hit_tokens"), [(4, 2), (5, 4)])
+def test_last_known_token_is_never_hit(input_tokens: int, hit_tokens: int) -> None:
+    rows = [Row(0, 4, 1), Row(20, input_tokens, 1, prefix_request=0, prefix_tokens=4)]
+    assert run(rows, engine(10), TEN, 1, "round-robin")[1].hit_tokens == hit_tokens
+    assert run(rows, engine(10, prefix_caching=False), TEN, 1, "round-robin")[1].hit_tokens == 0
+
+
+def test_tail_is_evicted_before_head() -> None:
+    # Three usable blocks: the second request takes the blank one and the tail of the first's two.
+    rows = [Row(0, 4, 1), Row(20, 4, 1), Row(40, 5, 1, prefix_request=0, prefix_tokens=4)]
+    assert [outcome.hit_tokens for outcome in run(rows, engine(4), TEN, 1, "round-robin")] == [0, 0, 2]
+
+
+def test_private_copy_keeps_the_cached_block_in_use() -> None:
+    views: list[View] = []
+
+    def record(request_index: int, view: View) -> int:
+        views.append(view)
+        return 0
+
+    # Two equal prompts in one step: the second hits block 0 and copies block 1. At 15 ps the first is gone;
+    # the second uses block 0, its copy of block 1 and block 2, and keeps block 1 of the first: 4 of 5 blocks.
+    same = {"prefix_request": 0, "prefix_tokens": 4}
+    rows = [Row(0, 4, 1), Row(0, 4, 3, **same), Row(15, 5, 1, **same), Row(45, 5, 1, **same)]
+    outcomes = run(rows, engine(6), TEN, 1, record)
+    assert [outcome.hit_tokens for outcome in outcomes] == [0, 2, 4, 4]
+    assert [view.kv_used_fraction[0] for view in views] == [0.0, 0.0, 0.8, 0.0]
+    assert [view.hit_tokens[0] for view in views] == [0, 0, 4, 4]
+    assert [view.queued_prefill_tokens[0] for view in views] == [0, 4, 0, 0]
+    assert [view.decode_kv_tokens[0] for view in views] == [0, 0, 5, 0]
+
+
+def test_private_copies_make_a_lone_request_preempt_itself() -> None:
+    # As above with four usable blocks: at 30 ps the second, alone, finds no fourth block for its seventh
+    # token. It frees its copy in an empty step and hits the other three blocks in the next.
+    rows = [Row(0, 4, 1), Row(0, 4, 4, prefix_request=0, prefix_tokens=4)]
+    _, second = run(rows, engine(5), TEN, 1, "round-robin")
+    assert (second.preemptions, second.hit_tokens, second.finish_ps) == (1, 2, 50)
+
+
+@pytest.mark.parametrize("think_ps", [0, 7])
+def test_follow_up_hits_what_its_parent_generated(think_ps: int) -> None:
+    # The parent's fifth token is never computed, so two of its blocks are full.
+    rows = [Row(0, 3, 2), Row(0, 6, 1, parent=0, think_ps=think_ps, prefix_request=0, prefix_tokens=5)]
+    parent, follow_up = run(rows, engine(10), TEN, 1, "round-robin")
+    assert parent.finish_ps == 20
+    assert follow_up == Outcome(20 + think_ps, 0, 4, 0, 20 + think_ps, 30 + think_ps, 30 + think_ps)
+
+
+def test_failure_at_the_end_of_an_iteration_loses_its_tokens() -> None:
+    [outcome] = run([Row(0, 3, 1)], engine(10), TEN, 2, "round-robin", operations=[Operation(10, "fail", 0)])
+    assert outcome == Outcome(0, 1, 0, 0, 10, 20, 20)
+
+
+def test_requests_at_the_router_go_first_when_an_instance_is_back() -> None:
+    rows = [Row(25, 3, 1), Row(0, 3, 1)]
+    operations = [Operation(10, "fail", 0), Operation(25, "repair", 0)]
+    newcomer, given_back = run(rows, engine(10, max_num_seqs=1), TEN, 1, "random", operations=operations)
+    assert (given_back.arrival_ps, given_back.first_scheduled_ps, given_back.finish_ps) == (0, 25, 35)
+    assert (newcomer.first_scheduled_ps, newcomer.finish_ps) == (35, 45)
+
+
+def test_startup_drain_and_failure_while_starting() -> None:
+    drained = Operation(0, "drain", 0)
+    added = Operation(5, "add", 1, startup_ps=20)
+    [outcome] = run([Row(0, 3, 1)], engine(10), TEN, 1, "vllm", operations=[drained, added])
+    assert outcome.first_scheduled_ps == 25
+    # A failure makes the pending start-up void.
+    failed, repaired = Operation(10, "fail", 1), Operation(40, "repair", 1)
+    [outcome] = run([Row(0, 3, 1)], engine(10), TEN, 1, "vllm", operations=[drained, added, failed, repaired])
+    assert outcome.first_scheduled_ps == 40
+    assert run([Row(0, 3, 1)], engine(10), TEN, 1, "vllm", operations=[drained]) == [Outcome(arrival_ps=0)]
+
+
+def test_random_stream_is_splitmix64() -> None:
+    # The first output of state 0 is 0xE220A8397B1DCDAF, of which `below` scales the upper half.
+    assert SplitMix64(0).below(1000) == 0xE220A839 * 1000 // 2**32 == 883
+
+
+def test_errors_name_the_field_and_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"router: unknown 'lmetrics'; did you mean 'lmetric'\?"):
+        run([Row(0, 1, 1)], engine(10), TEN, 1, "lmetrics")
+    with pytest.raises(ValueError, match=r"rows\[0\]: needs 4 KV blocks of the 3 "):
+        run([Row(0, 7, 2)], engine(4), TEN, 1, "random")
+    with pytest.raises(ValueError, match=r"rows\[1\].prefix_tokens: 4 is not within .* use 0..3"):
+        run([Row(0, 2, 1), Row(0, 9, 1, prefix_request=0, prefix_tokens=4)], engine(10), TEN, 1, "random")
+
+
+@settings(max_examples=100, deadline=None)
+@given(scenarios())
+def test_invariants_hold_in_random_scenarios(scenario: Scenario) -> None:
+    arguments = vars(scenario)
+    outcomes = run(**arguments, check=True)
+    assert run(**arguments, check=False) == outcomes, "the same scenario has the same outcome"
+    if not scenario.operations:
+        assert all(outcome.finish_ps >= 0 for outcome in outcomes)

@@ -1,0 +1,59 @@
+"""Trace formats by name: each is a function with the `trace_format` decorator in a module of this package."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workloads.errors import TraceError, did_you_mean
+from workloads.workload import Workload
+
+Loader = Callable[..., Workload]
+
+
+@dataclass(frozen=True)
+class TraceFormat:
+    """`read(path, **options)` gives the workload; `options` are its keyword-only parameters."""
+
+    description: str
+    read: Loader
+
+    @property
+    def options(self) -> list[str]:
+        parameters = inspect.signature(self.read).parameters.values()
+        return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+_FORMATS: dict[str, TraceFormat] = {}
+
+
+def trace_format(name: str, description: str) -> Callable[[Loader], Loader]:
+    """Register the decorated `read(path, *, <options>) -> Workload` under `name`."""
+
+    def register(read: Loader) -> Loader:
+        _FORMATS[name] = TraceFormat(description, read)
+        return read
+
+    return register
+
+
+def formats() -> dict[str, str]:
+    """Name and one-line description of every format that `load` knows."""
+    return {name: _FORMATS[name].description for name in sorted(_FORMATS)}
+
+
+def load(path: str | Path, format: str, **options: Any) -> Workload:
+    """Read the trace file at `path` (plain, or gzip if it ends in `.gz`).
+
+    `format` is one of `formats()`; each has its own options, described in docs/workloads.md. Raises
+    TraceError for a bad format, option, file or row, and WorkloadError for a bad Parquet file.
+    """
+    if format not in _FORMATS:
+        raise TraceError(f"unknown trace format '{format}'; {did_you_mean(format, sorted(_FORMATS))}")
+    known = _FORMATS[format].options
+    for name in options:
+        if name not in known:
+            remedy = did_you_mean(name, known) if known else "it has none"
+            raise TraceError(f"unknown option '{name}' of trace format '{format}'; {remedy}")
+    return _FORMATS[format].read(Path(path), **options)
