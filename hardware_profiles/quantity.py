@@ -51,3 +51,17 @@ def measured_in(unit: str, zero_allowed: bool = False) -> AfterValidator:
         return quantity
 
     return AfterValidator(check)
+
+
+def quantities(profile: BaseModel, prefix: str = "") -> dict[str, Quantity]:
+    """Every quantity of a profile by its dotted path, in file order."""
+    found: dict[str, Quantity] = {}
+    for name in type(profile).model_fields:
+        value = getattr(profile, name)
+        for key, part in value.items() if isinstance(value, dict) else [("", value)]:
+            path = f"{prefix}{name}" + (f".{key}" if key != "" else "")
+            if isinstance(part, Quantity):
+                found[path] = part
+            elif isinstance(part, BaseModel):
+                found.update(quantities(part, f"{path}."))
+    return found

@@ -283,9 +283,10 @@ class Cluster:
             self.state.cluster["clock"] = self.env.now
             _, blocks_used = self._observe()
             inst = self.state.inst
-            counters = [inst[name].copy() for name in ("running", "waiting", "hit_tokens", "prompt_tokens", "busy_ps")]
+            busy_ps = inst["busy_ps"] + np.where(inst["planned"] > 0, self.env.now - inst["start"], 0)
+            counters = [inst[name].copy() for name in ("running", "waiting", "hit_tokens", "prompt_tokens")]
             self._sample_times.append(int(self.env.now))
-            self._samples.append((*counters, blocks_used))
+            self._samples.append((*counters, busy_ps, blocks_used))
 
     def samples(self) -> Samples:
         """What was sampled so far; instances added later count as empty before."""

@@ -1,9 +1,13 @@
 """Workloads that need no file."""
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.errors import WorkloadError
+from workloads.errors import WorkloadError, did_you_mean
 from workloads.workload import Workload
 
 # Illustrative, not fitted to a trace.
@@ -103,3 +107,24 @@ def _require_at_least(least: int, **parameters: float) -> None:
     for name, value in parameters.items():
         if not least <= value < float("inf"):
             raise WorkloadError(f"shared_prefix_chat: {name} must be a number from {least} on, got {value}")
+
+
+BUILTINS: dict[str, Callable[..., Workload]] = {"shared-prefix-chat": shared_prefix_chat}
+
+
+def generate(name: str, seed: int, **options: Any) -> Workload:
+    """The built-in workload called `name`; `options` are the other parameters of its function.
+
+    Raises WorkloadError for an unknown name or option.
+    """
+    if name not in BUILTINS:
+        raise WorkloadError(f"unknown built-in workload '{name}'; {did_you_mean(name, BUILTINS)}")
+    parameters = inspect.signature(BUILTINS[name]).parameters
+    known = [parameter for parameter in parameters if parameter != "seed"]
+    for option, value in options.items():
+        if option not in known:
+            raise WorkloadError(f"unknown option '{option}' of workload '{name}'; {did_you_mean(option, known)}")
+        expected = type(parameters[option].default)
+        if isinstance(value, bool) or not isinstance(value, (int, expected)):
+            raise WorkloadError(f"option '{option}' of workload '{name}': expected {expected.__name__}, got {value!r}")
+    return BUILTINS[name](seed=seed, **options)

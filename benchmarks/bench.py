@@ -1,0 +1,111 @@
+"""What a simulation costs: runs every case of cases.py in processes of its own, prints a table, writes bench.json.
+
+The CPU time of a case is the median of three runs: building the kernel's state and running it, one core. Compilation
+and workload generation are not in it; rates are per CPU second. Cases that are left out keep their last result.
+"""
+
+import difflib
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from cases import CASES, GROWTH
+from growth import draw_growth
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks/bench.json"
+GROWTH_PNG = ROOT / "docs/img/growth.png"
+RUNS = 3
+
+Result = dict[str, Any]
+
+
+def run_case(name: str) -> Result:
+    """The run of median CPU time; each has a process of its own, so that its peak memory is the case's."""
+    command = [sys.executable, str(ROOT / "benchmarks/measure.py"), name]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    runs = []
+    for _ in range(RUNS):
+        output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+        runs.append(json.loads(output))
+        if "skipped" in runs[-1]:
+            return runs[-1]
+    median_s = statistics.median_low(run["cpu_s"] for run in runs)
+    return next(run for run in runs if run["cpu_s"] == median_s)
+
+
+def verdict(result: Result) -> str:
+    target_s = result["target_cpu_s"]
+    if target_s is None:
+        return ""
+    excess = result["cpu_s"] / target_s - 1
+    return f"[red]{target_s:g}, exceeded by {excess:.0%}" if excess > 0 else f"[green]{target_s:g}"
+
+
+def table_of(results: list[Result]) -> Table:
+    table = Table(title=f"CPU seconds of one core, median of {RUNS} runs")
+    for heading in ("case", "requests", "instances", "CPU s", "target", "of it build", "wall s", "generation s"):
+        table.add_column(heading, justify="left" if heading == "case" else "right")
+    for heading in ("µs/request", "requests/s", "iterations/s", "peak MB"):
+        table.add_column(heading, justify="right")
+    for result in results:
+        if "skipped" in result:
+            table.add_row(result["name"], f"[yellow]skipped: {result['skipped']}")
+            continue
+        table.add_row(
+            result["name"],
+            f"{result['requests']:,}",
+            f"{result['instances']:,}",
+            f"{result['cpu_s']:.2f}",
+            verdict(result),
+            f"{result['build_cpu_s']:.2f}",
+            f"{result['wall_s']:.2f}",
+            f"{result['generation_cpu_s']:.2f}",
+            f"{result['cpu_s'] / result['requests'] * 1e6:.2f}",
+            f"{result['requests_per_s']:,}",
+            f"{result['iterations_per_s']:,}",
+            f"{result['peak_rss_mb']:,}",
+        )
+    return table
+
+
+def merged(new: list[Result]) -> list[Result]:
+    """The new results and, of cases that were left out, the old ones; in the order of the cases."""
+    old = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    by_name = {result["name"]: result for result in [*old, *new]}
+    return [by_name[name] for name in CASES if name in by_name]
+
+
+def main(only: Annotated[list[str] | None, typer.Option(help="Run only these cases.")] = None) -> None:
+    """Measure what simulations cost."""
+    for name in only or ():
+        if name not in CASES:
+            near = difflib.get_close_matches(name, CASES, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise typer.BadParameter(f"unknown case {name!r}{hint} (known: {', '.join(CASES)})")
+    console = Console()
+    results = []
+    for name in only or CASES:
+        with console.status(f"{name} ..."):
+            results.append(run_case(name))
+    console.print(table_of(results))
+    measured = [result for result in results if "skipped" not in result]
+    if measured:
+        console.print("{cpu}, Python {python}, Numba {numba}".format(**measured[0]))
+
+    kept = merged(results)
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    growth = [result for result in kept if result["name"] in {case.name for case in GROWTH}]
+    if len(growth) == len(GROWTH):
+        draw_growth(growth, GROWTH_PNG)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,34 @@
+"""What is measured: plain data, so that the launcher need not import the simulator."""
+
+from dataclasses import dataclass
+
+CHAT, MOONCAKE, CLIENTS = "chat", "mooncake", "clients"  # see traffic.py
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run; ``target_cpu_s`` is what it should cost at most."""
+
+    name: str
+    traffic: str
+    requests: int
+    instances: int
+    router: str
+    target_cpu_s: float | None = None
+
+
+GROWTH_REQUESTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+GROWTH = tuple(Case(f"core-growth-{n}", CLIENTS, n, 64, "lmetric") for n in GROWTH_REQUESTS)
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("core-a-round-robin", CHAT, 100_000, 16, "round-robin", 0.3),
+        Case("core-a-lmetric", CHAT, 100_000, 16, "lmetric", 0.5),
+        Case("core-b-lmetric", MOONCAKE, 240_620, 16, "lmetric", 2.0),
+        Case("core-c-round-robin", CLIENTS, 1_000_000, 64, "round-robin", 3.0),
+        Case("core-c-lmetric", CLIENTS, 1_000_000, 64, "lmetric", 8.0),
+        Case("core-d-lmetric", CLIENTS, 1_000_000, 1000, "lmetric", 60.0),
+        *GROWTH,
+    )
+}

@@ -1,0 +1,273 @@
+"""The `servesim` command."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import hardware_profiles
+import workloads
+from hardware_profiles import ProfileError
+from workloads import WorkloadError
+
+from . import cluster
+from .errors import SimError
+from .kernel.routing import ROUTERS
+from .result import Result
+from .scenario import Scenario, make_scenario, read_scenario
+from .simulation import load_workload, simulate
+
+app = typer.Typer(
+    help="ServeSim: a discrete-event simulator of GPU clusters that serve language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(width=None if sys.stdout.isatty() else 120)
+err = Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command; what the user got wrong is one line on standard error and exit status 1."""
+    try:
+        app()
+    except (SimError, WorkloadError, ProfileError) as error:
+        err.print(f"[red]servesim: error:[/red] {error}", highlight=False, soft_wrap=True, markup=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("servesim: interrupted")
+        sys.exit(130)
+
+
+# --- run ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    scenario: Annotated[Path | None, typer.Argument(help="Scenario YAML; the options below override it.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Trace file to replay.")] = None,
+    trace_format: Annotated[str | None, typer.Option(help="Its format: see `servesim formats`.")] = None,
+    builtin: Annotated[str | None, typer.Option(help="Built-in workload instead of a trace.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="GPU: see `servesim gpus`.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model: see `servesim models`, or a config.json.")] = None,
+    tp: Annotated[int | None, typer.Option(help="Tensor parallelism: GPUs an instance.")] = None,
+    instances: Annotated[int | None, typer.Option(help="How many instances.")] = None,
+    router: Annotated[
+        list[str] | None, typer.Option(help="Routing policy: see `servesim routers`. Repeat it to compare several.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other scenario field, as FIELD=VALUE, e.g. engine.max_num_seqs=256."),
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Write requests, itl, series (Parquet) and summary.json here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Simulate a scenario and print its latencies.
+
+    Example: servesim run --trace t.jsonl.gz --trace-format mooncake --gpu H20 --model qwen2.5-7b --instances 16
+    --router lmetric --out results
+
+    With several --router options the same workload is run once for each, into a folder each.
+    """
+    fields = read_scenario(scenario) if scenario else {}
+    for field, value in (
+        ("workload.trace", None if trace is None else str(trace)),
+        ("workload.format", trace_format),
+        ("workload.builtin", builtin),
+        ("gpu", gpu),
+        ("model", model),
+        ("tp", tp),
+        ("instances", instances),
+        ("seed", seed),
+    ):
+        if value is not None:
+            _set_field(fields, field, value)
+    for setting in settings or []:
+        field, separator, text = setting.partition("=")
+        if not separator:
+            raise SimError(f"--set {setting}: expected FIELD=VALUE, for example engine.max_num_seqs=256")
+        _set_field(fields, field, _parse_value(setting, text))
+    if "workload" not in fields:
+        raise SimError("nothing to run: give a scenario file, or --trace with --trace-format, or --builtin")
+
+    where = str(scenario) if scenario else "options"
+    scenarios = [make_scenario(fields | ({"router": name} if name else {}), where) for name in router or [""]]
+    results: dict[str, Result] = {}
+    workload = load_workload(scenarios[0])
+    for one in scenarios:
+        with _progress_bar(f"{one.router}") as progress:
+            results[one.router] = simulate(one, workload=workload, progress=progress)
+    if out_folder:
+        for name, result in results.items():
+            result.write(out_folder / name if len(results) > 1 else out_folder)
+    summaries = [result.summary for result in results.values()]
+    if as_json:
+        print(json.dumps(summaries if len(summaries) > 1 else summaries[0], indent=2))
+        return
+    _print_summaries(summaries)
+    if out_folder:
+        out.print(f"Written to {out_folder}/", highlight=False)
+
+
+def _set_field(fields: dict[str, Any], path: str, value: Any) -> None:
+    *parts, last = path.split(".")
+    for part in parts:
+        fields = fields.setdefault(part, {})
+        if not isinstance(fields, dict):
+            raise SimError(f"{path}: {part} has no fields of its own")
+    fields[last] = value
+
+
+def _parse_value(setting: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SimError(f"--set {setting}: the value is not YAML; quote it") from None
+
+
+@contextmanager
+def _progress_bar(label: str) -> Iterator[Callable[[cluster.Progress], None] | None]:
+    """A live bar on a terminal, nothing elsewhere."""
+    if not err.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} requests"),
+        TextColumn("{task.fields[simulated]} simulated, {task.fields[speed]} requests/s"),
+        TimeElapsedColumn(),
+    )
+    started = time.perf_counter()
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(label, total=None, simulated="0 s", speed="-")
+
+        def update(now: cluster.Progress) -> None:
+            speed = now.finished_requests / (time.perf_counter() - started)
+            bar.update(
+                task,
+                total=now.requests,
+                completed=now.finished_requests,
+                simulated=f"{now.simulated_s:,.0f} s",
+                speed=f"{speed:,.0f}",
+            )
+
+        yield update
+
+
+def _print_summaries(summaries: list[dict[str, Any]]) -> None:
+    scenario = Scenario.model_validate(summaries[0]["scenario"])
+    first = summaries[0]
+    out.print(
+        f"{first['requests']:,} requests on {scenario.instances} x {scenario.gpu}"
+        f"{f' (TP {scenario.tp})' if scenario.tp > 1 else ''}, {scenario.model}: {first['input_tokens']:,} prompt and "
+        f"{first['output_tokens']:,} output tokens, {first['kv_blocks']:,} KV blocks an instance",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    heads = ("router", "hit\nratio", "TTFT s\nmean", "\np50", "\np99", "TPOT ms\nmean", "\np99", "ITL ms\np99")
+    for head in (*heads, "E2E s\nmean", "pre-\nempted", "\nreq/s"):
+        table.add_column(head, justify="left" if head == "router" else "right", no_wrap=True)
+    for one in summaries:
+        ttft, tpot, itl, e2e = (one[key] for key in ("ttft_s", "tpot_s", "itl_s", "e2e_s"))
+        table.add_row(
+            one["scenario"]["router"],
+            _number(one["hit_ratio"], ".1%"),
+            *(_number(ttft[key], ".3f") for key in ("mean", "p50", "p99")),
+            *(_number(tpot[key], ".2f", 1e3) for key in ("mean", "p99")),
+            _number(itl["p99"], ".2f", 1e3),
+            _number(e2e["mean"], ".2f"),
+            f"{one['preemptions']:,}",
+            _number(one["requests_per_s"], ".2f"),
+        )
+    out.print(table)
+    if first["assumptions"]:
+        out.print(
+            f"{len(first['assumptions'])} constants behind these step times are assumptions, not measurements: "
+            f"`servesim gpus {scenario.gpu}` lists them.",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _number(value: float | None, form: str, scale: float = 1.0) -> str:
+    return "-" if value is None else format(value * scale, form)
+
+
+# --- what there is ------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def routers() -> None:
+    """List the routing policies. Example: servesim routers"""
+    _print_names("router", {name: router.description for name, router in ROUTERS.items()})
+
+
+@app.command()
+def formats() -> None:
+    """List the trace formats. Example: servesim formats"""
+    _print_names("format", workloads.formats())
+
+
+@app.command()
+def gpus(name: Annotated[str | None, typer.Argument(help="Show all values of this GPU.")] = None) -> None:
+    """List the GPUs, or all values of one with their sources. Example: servesim gpus H20"""
+    if name is None:
+        table = Table("GPU", "bf16 TFLOPS", "memory (GB)", "HBM (GB/s)", "NVLink (GB/s)")
+        for known in hardware_profiles.gpu_names():
+            gpu = hardware_profiles.load_gpu(known)
+            values = (gpu.bf16_tflops, gpu.memory_gb, gpu.hbm_gb_per_s, gpu.nvlink_gb_per_s)
+            table.add_row(gpu.name, *(f"{quantity.value:g}" for quantity in values))
+        out.print(table)
+        return
+    gpu = hardware_profiles.load_gpu(name)
+    calibration = hardware_profiles.load_calibration(gpu.name, "bf16")
+    table = Table("value", "", "unit", "source", "assumption", title=f"{gpu.name}, bf16")
+    for kind, profile in (("gpu", gpu), ("calibration", calibration)):
+        for path, quantity in hardware_profiles.quantities(profile).items():
+            reason = f"yes: {quantity.reason}" if quantity.assumption else ""
+            table.add_row(f"{kind}.{path}", f"{quantity.value:g}", quantity.unit, quantity.source, reason)
+    out.print(table)
+
+
+@app.command()
+def models() -> None:
+    """List the models. Example: servesim models"""
+    table = Table("model", "parameters (10^9)", "layers", "hidden", "heads", "KV heads", "KV bytes/token")
+    for known in hardware_profiles.model_names():
+        shape = hardware_profiles.load_model(known)
+        table.add_row(
+            known,
+            f"{shape.parameters / 1e9:.2f}",
+            str(shape.num_hidden_layers),
+            str(shape.hidden_size),
+            str(shape.num_attention_heads),
+            str(shape.num_key_value_heads),
+            f"{shape.shard(1).kv_bytes_per_token:,}",
+        )
+    out.print(table)
+
+
+def _print_names(kind: str, names: dict[str, str]) -> None:
+    table = Table(kind, "")
+    for name, description in names.items():
+        table.add_row(name, description)
+    out.print(table)
+
+
+if __name__ == "__main__":
+    main()

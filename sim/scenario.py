@@ -1,0 +1,133 @@
+"""What to simulate: strict models of a scenario YAML. Every field has its unit in its name and its default here."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import SimError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+FromZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Part(BaseModel):
+    """Strict and frozen; an unknown key is an error that names the nearest known one."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class WorkloadSource(Part):
+    """Where the requests come from, and what is done to them, in the order of the fields."""
+
+    builtin: str | None = None  # name of a built-in workload
+    trace: str | None = None  # path of a trace; in a scenario file relative to that file
+    format: str | None = None  # of the trace: see `servesim formats`
+    options: dict[str, Any] = {}  # of the format or of the built-in workload
+    start_s: FromZero | None = None  # keep only arrivals in [start_s, end_s)
+    end_s: Positive | None = None
+    requests: Count | None = None  # keep only the first so many
+    jitter: bool = False  # spread equal timestamps over the gap to the next
+    time_scale: Positive = 1.0  # arrivals and think times times this
+    rate_scale: Positive = 1.0  # arrivals divided by this, think times kept
+
+    @model_validator(mode="after")
+    def one_source(self) -> "WorkloadSource":
+        if (self.builtin is None) == (self.trace is None):
+            raise ValueError("give either `trace` (with `format`) or `builtin`")
+        if (self.trace is None) != (self.format is None):
+            raise ValueError("`format` goes with `trace`; `servesim formats` lists the formats")
+        return self
+
+
+class EngineOptions(Part):
+    """Options of every instance's engine: vLLM V1's names, meanings and defaults."""
+
+    block_size: Count = 16  # tokens a KV block
+    num_blocks: Annotated[int, Field(ge=2)] | None = None  # None: what the GPU's memory holds
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9  # for weights, activations and KV cache
+    max_num_seqs: Count | None = None  # None: 1024 on GPUs with >= 70 GiB except A100, else 256
+    max_num_batched_tokens: Count | None = None  # None: 8192 on those GPUs, else 2048
+    long_prefill_token_threshold: Annotated[int, Field(ge=0)] = 0  # tokens a prefill may get in a step; 0 = no limit
+    prefix_caching: bool = True
+    reserve_full_sequence: bool = True  # admit only what fits as a whole
+    watermark: Annotated[float, Field(ge=0, lt=1)] = 0.0  # fraction of the blocks that admissions leave free
+    queue: Literal["fcfs", "priority"] = "fcfs"
+
+
+class ControlOperation(Part):
+    """Something that happens to an instance at a given time; see docs/engine-rules.md."""
+
+    at_s: FromZero
+    kind: Literal["add", "drain", "fail", "repair"]
+    instance: Annotated[int, Field(ge=0)] | None = None  # `add` gives the next free index by itself
+    startup_s: FromZero = 0.0  # of an added instance, until it accepts requests
+
+
+class Scenario(Part):
+    """One run: a workload, a fleet of like instances, a router."""
+
+    workload: WorkloadSource
+    gpu: str = "H20"  # see `servesim gpus`; or a YAML file
+    model: str = "qwen2.5-7b"  # see `servesim models`; or a Hugging Face config.json
+    tp: Count = 1  # tensor parallelism: GPUs an instance
+    instances: Count = 1
+    router: str = "lmetric"  # see `servesim routers`
+    engine: EngineOptions = EngineOptions()
+    operations: list[ControlOperation] = []
+    series_interval_s: Positive | None = 10.0  # between samples of every instance's state; None: no samples
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+def read_scenario(path: str | Path) -> dict[str, Any]:
+    """The fields of a scenario file, not yet validated; a relative trace path becomes relative to the file."""
+    try:
+        fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SimError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SimError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(fields, dict):
+        raise SimError(f"{path}: expected fields with values, found {type(fields).__name__}")
+    source = fields.get("workload")
+    if isinstance(source, dict) and isinstance(source.get("trace"), str):
+        source["trace"] = str(Path(path).parent / source["trace"])
+    return fields
+
+
+def make_scenario(fields: dict[str, Any], where: str = "scenario") -> Scenario:
+    """A validated scenario; raises `SimError` with the first problem, in one line that starts with ``where``."""
+    try:
+        return Scenario.model_validate(fields)
+    except ValidationError as error:
+        problems = error.errors()
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise SimError(f"{where}: {_problem(problems[0])}{more}") from None
+
+
+def _problem(problem: Any) -> str:
+    field = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        known = _fields_beside(problem["loc"])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        return f"{field}: unknown key; {hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{field}: is missing; give it a value"
+    shown = f", found {problem['input']!r}" if not isinstance(problem["input"], dict) else ""
+    return f"{field}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _fields_beside(location: tuple[str | int, ...]) -> list[str]:
+    """The known keys at the place where the last part of ``location`` is not one."""
+    parts: dict[str, type[Part]] = {
+        "workload": WorkloadSource,
+        "engine": EngineOptions,
+        "operations": ControlOperation,
+    }
+    part = parts[str(location[0])] if len(location) > 1 else Scenario
+    return list(part.model_fields)

@@ -1,0 +1,184 @@
+"""The compiled kernel and the plain-Python oracle agree on every request, to the picosecond."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from harness import (
+    TRACES,
+    after_every_event,
+    assert_agreement,
+    assert_same,
+    blocks_of_largest,
+    examples,
+    in_slices_of_time,
+    outcomes,
+    rows_of,
+    run_kernel,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import Engine, Row, StepTables
+from oracle.routers import SplitMix64
+from oracle.scenarios import Scenario, scenarios
+
+from hardware_profiles import load_calibration, load_gpu, load_model
+from sim.kv_capacity import kv_blocks
+from sim.latency import LatencyModel
+from sim.routing import ClusterView
+from workloads import load, shared_prefix_chat
+
+# --- random scenarios: the smaller the part of the simulator, the easier a disagreement is to read --------------------
+
+
+@examples(250)
+@given(scenarios())
+def test_one_instance_agrees(scenario: Scenario):
+    assert_agreement(replace(scenario, instances=1, operations=[], router="round-robin"))
+
+
+@examples(250)
+@given(scenarios())
+def test_a_cluster_without_operations_agrees(scenario: Scenario):
+    assert_agreement(replace(scenario, operations=[]))
+
+
+@examples(400)
+@given(scenarios())
+def test_a_cluster_with_operations_agrees(scenario: Scenario):
+    assert_agreement(scenario)
+
+
+# --- other ways to the same result ------------------------------------------------------------------------------------
+
+
+@examples(100)
+@given(scenarios())
+def test_one_event_at_a_time_changes_nothing(scenario: Scenario):
+    at_once = outcomes(run_kernel(scenario))
+    with after_every_event(lambda state: None):
+        assert_same(outcomes(run_kernel(scenario)), at_once)
+
+
+@examples(100)
+@given(scenarios(), st.integers(0, 2**32))
+def test_slices_of_time_change_nothing(scenario: Scenario, seed: int):
+    at_once = outcomes(run_kernel(scenario))
+    with in_slices_of_time(seed):
+        assert_same(outcomes(run_kernel(scenario)), at_once)
+
+
+SCORES: dict[str, Callable[[ClusterView], np.ndarray]] = {
+    "least-requests": lambda view: view.batch_size,
+    "least-tokens": lambda view: view.queued_prefill_tokens + view.decode_kv_tokens,
+    "vllm": lambda view: 4 * view.queued_requests + view.running_requests,
+    "lmetric": lambda view: (view.queued_prefill_tokens + view.new_tokens) * (view.batch_size + 1),
+}
+
+
+def python_argmin(policy: str, seed: int) -> Callable[[int, ClusterView], int]:
+    """The compiled policy written with the view alone; ties are drawn from a stream of its own."""
+    stream = SplitMix64(seed)
+
+    def route(request: int, view: ClusterView) -> int:
+        score = SCORES[policy](view)
+        best = np.flatnonzero(view.healthy & (score == score[view.healthy].min()))
+        return int(best[stream.below(len(best)) if len(best) > 1 else 0])
+
+    return route
+
+
+@pytest.mark.parametrize("policy", SCORES)
+@examples(60)
+@given(scenario=scenarios())
+def test_a_policy_in_python_chooses_as_the_compiled_one(policy: str, scenario: Scenario):
+    seed = scenario.router_seed
+    compiled = outcomes(run_kernel(replace(scenario, router=policy)))
+    assert_same(outcomes(run_kernel(replace(scenario, router=python_argmin(policy, seed)))), compiled)
+
+
+# --- realistic lengths and step times ---------------------------------------------------------------------------------
+
+BLOCK_SIZE = 16
+MAX_NUM_BATCHED_TOKENS = 8192
+MAX_NUM_SEQS = 256
+
+
+@cache
+def qwen_on_h20() -> tuple[StepTables, int]:
+    """Step tables of qwen2.5-7b on an H20, and how many KV blocks it has there."""
+    model, gpu = load_model("qwen2.5-7b"), load_gpu("h20")
+    table = LatencyModel(model, gpu, load_calibration("h20", "bf16")).step_tables(MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS)
+    return StepTables(**table._asdict()), kv_blocks(model, gpu, 1, BLOCK_SIZE, MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS)
+
+
+def qwen_scenario(rows: list[Row], instances: int, router: str, **engine: object) -> Scenario:
+    steps, num_blocks = qwen_on_h20()
+    options = {
+        "num_blocks": num_blocks,
+        "block_size": BLOCK_SIZE,
+        "max_num_seqs": MAX_NUM_SEQS,
+        "max_num_batched_tokens": MAX_NUM_BATCHED_TOKENS,
+    }
+    return Scenario(rows, Engine(**(options | engine)), steps, instances, router, router_seed=1, operations=[])  # type: ignore[arg-type]
+
+
+def hardly_enough_blocks(rows: list[Row]) -> dict[str, object]:
+    """Engine options under which requests are preempted and cached blocks evicted all the time."""
+    return {"num_blocks": blocks_of_largest(rows, BLOCK_SIZE) + 2, "reserve_full_sequence": False}
+
+
+@cache
+def trace_rows(name: str) -> list[Row]:
+    return rows_of(load(TRACES / name, "mooncake").head(1000))
+
+
+@pytest.mark.skipif(not TRACES.is_dir(), reason="no published traces at ../shared/data/traces")
+@pytest.mark.parametrize("memory", ["ample", "scarce"])
+@pytest.mark.parametrize("router", ["lmetric", "least-tokens"])
+@pytest.mark.parametrize("instances", [1, 4, 16])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mooncake_conversation_trace.jsonl.gz",
+        "mooncake_synthetic_trace.jsonl.gz",
+        "mooncake_arxiv_toolagent_first1000.jsonl.gz",
+    ],
+)
+def test_mooncake_traces_agree(name: str, instances: int, router: str, memory: str):
+    rows = trace_rows(name)
+    # The traces' own rate is more than one instance can serve: as many times the rate keep queues at all of them.
+    rows = [replace(row, arrival_ps=row.arrival_ps // instances) for row in rows]
+    engine = hardly_enough_blocks(rows) if memory == "scarce" else {}
+    cluster = assert_agreement(qwen_scenario(rows, instances, router, **engine))
+    assert cluster.state.req["hit"].sum() > 0
+    if memory == "scarce":
+        assert cluster.state.req["preemptions"].sum() > 0
+        assert cluster.state.inst["evicted"].sum() > 0
+
+
+def chat_rows() -> list[Row]:
+    return rows_of(shared_prefix_chat(400, seed=3, rate_per_s=60.0, clients=8, mean_turns=6.0, mean_think_s=1.0))
+
+
+@pytest.mark.parametrize("memory", ["ample", "scarce"])
+@pytest.mark.parametrize("router", ["lmetric", "power-of-two"])
+@pytest.mark.parametrize("instances", [1, 3])
+def test_conversations_agree_closed_and_open_loop(instances: int, router: str, memory: str):
+    rows = chat_rows()
+    engine = hardly_enough_blocks(rows) if memory == "scarce" else {}
+    closed = assert_agreement(qwen_scenario(rows, instances, router, **engine)).state.req
+    # At three times the speed at which the closed loop sent them, turns come before the answer to the one before.
+    arrivals_ps = (closed["arrival"] // 3).tolist()
+    open_loop = [replace(row, parent=-1, think_ps=0, arrival_ps=at) for row, at in zip(rows, arrivals_ps, strict=True)]
+    opened = assert_agreement(qwen_scenario(open_loop, instances, router, **engine)).state.req
+    turns = np.array([r for r, row in enumerate(rows) if row.parent >= 0])
+    parents = np.array([rows[r].parent for r in turns])
+    overtaking = (opened["arrival"][turns] < opened["finish"][parents]) & (
+        opened["arrival"][turns] >= opened["first_scheduled"][parents]
+    )
+    assert overtaking.sum() > 20, "turns arrive while their parents run"
+    if memory == "scarce":
+        assert opened["preemptions"].sum() > 0
