@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import numba
-from cases import CASES, CLIENTS, Case
+from cases import CASES, Case
 from traffic import clients, h20_engine, traffic_of
 
 from sim.cluster import PS_PER_S, Cluster

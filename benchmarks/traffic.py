@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+from cases import CHAT, CLIENTS, MOONCAKE, Case
 from numpy.typing import NDArray
 
-from cases import CHAT, CLIENTS, MOONCAKE, Case
 from hardware_profiles import load_calibration, load_gpu, load_model
 from sim.kernel.build import Engine
 from sim.kernel.steptime import StepTable

@@ -17,12 +17,13 @@ from .kernel import advance as kernel
 from .kernel.build import Engine, Requests, add_instances, build, grow_pools
 from .kernel.indicators import hit_tokens, observe
 from .kernel.indirect import router_address
-from .kernel.state import FINISHED, GROW, NEVER, PAUSE, ROUTE, STALLED
+from .kernel.state import FINISHED, GROW, NEVER, PAUSE, REACHED, ROUTE, STALLED
 from .kernel.steptime import StepTable
 from .routing import ClusterView, PythonRouter, RoutedRequest, find_router
 
 PS_PER_S = 10**12
 AFTER_OPERATIONS = EventPriority(2)  # SimPy priority: later than every control event (0 and 1) of the same instant
+FOREVER = NEVER - 1
 EVENTS_PER_PROGRESS = 500_000  # kernel events between two progress calls, some 0.2 s
 
 STARTING, READY, DRAINING, FAILED = "starting", "ready", "draining", "failed"
@@ -89,6 +90,7 @@ class Cluster:
         self.status = [READY] * instances
         self._samples: list[tuple[np.ndarray, ...]] = []
         self._sample_times: list[int] = []
+        self._sample_interval_ps: int | None = None
         self._progress: Callable[[Progress], None] | None = None
         self._describe = describe or self._plain_description
         self._python_router: PythonRouter | None = None
@@ -113,8 +115,7 @@ class Cluster:
         """
         for operation in operations:
             self.env.process(self._operate(operation))
-        if sample_interval_ps is not None:
-            self.env.process(self._sample_every(sample_interval_ps))
+        self._sample_interval_ps = sample_interval_ps
         self._progress = progress
         self.env.run(until=self.env.process(self._serve()))
 
@@ -122,7 +123,7 @@ class Cluster:
         """The kernel as a process: run to the next control event, let it happen, go on."""
         while True:
             next_control = self.env.peek()
-            reason = self._advance(NEVER - 1 if next_control == float("inf") else int(next_control) - 1)
+            reason = self._advance(FOREVER if next_control == float("inf") else int(next_control) - 1)
             if reason == FINISHED:
                 return
             if next_control == float("inf"):
@@ -140,17 +141,20 @@ class Cluster:
         """Run the kernel up to and including ``until_ps``, answering whatever it asks for."""
         budget = EVENTS_PER_PROGRESS if self._progress else NEVER // 2
         while True:
-            reason = kernel.advance(self.state, until_ps, self._router_address, budget)
+            sample_ps = self._next_sample_ps()
+            reason = kernel.advance(self.state, min(until_ps, sample_ps - 1), self._router_address, budget)
             if reason == GROW:
                 self.state = grow_pools(self.state)
             elif reason == ROUTE:
                 self._ask_router(int(self.state.cluster["asked"][0]))
             elif reason == PAUSE:
                 self._report_progress()
-            else:
-                if reason in (FINISHED, STALLED):
+            elif reason == FINISHED or sample_ps > until_ps or (reason == STALLED and until_ps == FOREVER):
+                if reason != REACHED:
                     self._report_progress()
                 return reason
+            else:
+                self._take_sample(sample_ps)
 
     def _report_progress(self) -> None:
         if self._progress is None:
@@ -277,16 +281,20 @@ class Cluster:
             raise SimError(f"the Python router chose {choice!r} for request {r}; return one of the healthy: {healthy}")
         kernel.assign(self.state, r, chosen)
 
-    def _sample_every(self, interval_ps: int) -> Generator[simpy.Event, Any, None]:
-        while True:
-            yield self.env.timeout(interval_ps)
-            self.state.cluster["clock"] = self.env.now
-            _, blocks_used = self._observe()
-            inst = self.state.inst
-            busy_ps = inst["busy_ps"] + np.where(inst["planned"] > 0, self.env.now - inst["start"], 0)
-            counters = [inst[name].copy() for name in ("running", "waiting", "hit_tokens", "prompt_tokens")]
-            self._sample_times.append(int(self.env.now))
-            self._samples.append((*counters, busy_ps, blocks_used))
+    def _next_sample_ps(self) -> int:
+        if self._sample_interval_ps is None:
+            return NEVER
+        return (len(self._sample_times) + 1) * self._sample_interval_ps
+
+    def _take_sample(self, at_ps: int) -> None:
+        """Note the state of all instances just before what happens at ``at_ps``."""
+        self.state.cluster["clock"] = at_ps
+        _, blocks_used = self._observe()
+        inst = self.state.inst
+        busy_ps = inst["busy_ps"] + np.where(inst["planned"] > 0, at_ps - inst["start"], 0)
+        counters = [inst[name].copy() for name in ("running", "waiting", "hit_tokens", "prompt_tokens")]
+        self._sample_times.append(at_ps)
+        self._samples.append((*counters, busy_ps, blocks_used))
 
     def samples(self) -> Samples:
         """What was sampled so far; instances added later count as empty before."""

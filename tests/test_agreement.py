@@ -136,8 +136,7 @@ def trace_rows(name: str) -> list[Row]:
 
 
 @pytest.mark.skipif(not TRACES.is_dir(), reason="no published traces at ../shared/data/traces")
-@pytest.mark.parametrize("memory", ["ample", "scarce"])
-@pytest.mark.parametrize("router", ["lmetric", "least-tokens"])
+@pytest.mark.parametrize(("router", "memory"), [("lmetric", "ample"), ("lmetric", "scarce"), ("least-tokens", "ample")])
 @pytest.mark.parametrize("instances", [1, 4, 16])
 @pytest.mark.parametrize(
     "name",

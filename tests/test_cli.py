@@ -1,0 +1,189 @@
+"""The command as a user meets it: what it prints and writes, and what it says when the input is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sim.cli import main
+
+TRACE = Path(__file__).parents[2] / "shared/data/traces/mooncake_conversation_trace.jsonl.gz"
+SMALL = ["--builtin", "shared-prefix-chat", "--set", "workload.options.requests=200", "--instances", "2"]
+REQUEST_COLUMNS = [
+    *["request_id", "arrival_s", "input_tokens", "output_tokens", "client", "category", "session", "turn"],
+    *["priority", "instance", "hit_tokens", "preemptions", "first_scheduled_s", "first_token_s", "finish_s"],
+    *["queue_s", "ttft_s", "tpot_s", "e2e_s"],
+]
+
+
+@pytest.fixture
+def servesim(monkeypatch, capsys):
+    """Run the command in this process; returns (exit status, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["servesim", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
+
+    return run
+
+
+def test_run_writes_the_documented_files(servesim, tmp_path):
+    status, printed, _ = servesim("run", *SMALL, "--router", "lmetric", "--out", tmp_path)
+    assert status == 0
+    assert "lmetric" in printed and "assumptions" in printed
+    requests = pd.read_parquet(tmp_path / "requests.parquet")
+    assert list(requests.columns) == REQUEST_COLUMNS
+    assert len(requests) == 200 and (requests["finish_s"] > requests["arrival_s"]).all()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["requests"] == 200
+    assert set(summary["ttft_s"]) == {"mean", "p50", "p90", "p95", "p99"}
+    assert summary["ttft_s"]["mean"] == pytest.approx(requests["ttft_s"].mean())
+    assert summary["scenario"]["engine"]["block_size"] == 16
+    itl = pd.read_parquet(tmp_path / "itl.parquet")
+    assert itl["count"].sum() == (requests["output_tokens"] - 1).sum()
+    series = pd.read_parquet(tmp_path / "series.parquet")
+    assert set(series["instance"]) == {0, 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *["itl.parquet", "requests.parquet", "series.parquet", "summary.json"]
+    ]
+
+
+def test_the_same_command_writes_the_same_bytes(servesim, tmp_path):
+    for folder in ("a", "b"):
+        servesim("run", *SMALL, "--seed", 5, "--out", tmp_path / folder)
+    for name in ("requests.parquet", "itl.parquet", "series.parquet", "summary.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_several_routers_serve_the_same_requests(servesim, tmp_path):
+    status, printed, _ = servesim("run", *SMALL, "--router", "round-robin", "--router", "vllm", "--out", tmp_path)
+    assert status == 0 and "round-robin" in printed and "vllm" in printed
+    a, b = (pd.read_parquet(tmp_path / name / "requests.parquet") for name in ("round-robin", "vllm"))
+    assert a["input_tokens"].equals(b["input_tokens"])
+
+
+def test_json_is_the_summary(servesim):
+    status, printed, _ = servesim("run", *SMALL, "--json")
+    assert status == 0 and json.loads(printed)["requests"] == 200
+    status, printed, _ = servesim("run", *SMALL, "--router", "vllm", "--router", "random", "--json")
+    assert [one["scenario"]["router"] for one in json.loads(printed)] == ["vllm", "random"]
+
+
+def test_a_scenario_file_names_its_trace_relative_to_itself(servesim, tmp_path):
+    (tmp_path / "trace.csv").write_text("arrival_s,input_tokens,output_tokens\n0,100,10\n1,200,20\n")
+    (tmp_path / "scenario.yaml").write_text("workload: {trace: trace.csv, format: csv}\ninstances: 3\n")
+    status, printed, _ = servesim("run", tmp_path / "scenario.yaml", "--instances", 1, "--json")
+    assert status == 0
+    summary = json.loads(printed)
+    assert summary["requests"] == 2 and summary["scenario"]["instances"] == 1
+
+
+def test_operations_from_the_command_line(servesim):
+    operations = "operations=[{at_s: 1.0, kind: fail, instance: 0}, {at_s: 2.0, kind: add, startup_s: 1}]"
+    status, printed, _ = servesim("run", *SMALL, "--set", operations, "--json")
+    assert status == 0 and len(json.loads(printed)["instances"]) == 3
+
+
+@pytest.mark.parametrize("command", ["routers", "formats", "gpus", "models"])
+def test_listings(servesim, command):
+    status, printed, _ = servesim(command)
+    expected = {"routers": "lmetric", "formats": "mooncake", "gpus": "H20", "models": "qwen2.5-7b"}[command]
+    assert status == 0 and expected in printed
+
+
+def test_gpus_name_shows_sources_and_assumptions(servesim):
+    status, printed, _ = servesim("gpus", "h20")
+    assert status == 0 and "hbm_gb_per_s" in printed and "InferSim" in printed and "yes:" in printed
+
+
+@pytest.mark.parametrize("command", ["run", "routers", "formats", "gpus", "models"])
+def test_every_command_has_help_with_an_example(servesim, command):
+    status, printed, _ = servesim(command, "--help")
+    assert status == 0 and "Example: servesim" in printed
+
+
+MISTAKES = {
+    "unknown GPU": (["--gpu", "H21"], "'h20'"),
+    "unknown model": (["--model", "qwen2.5-8b"], "qwen2.5-7b"),
+    "unknown router": (["--router", "lmetrc"], "lmetric"),
+    "unknown section": (["--set", "engin.x=3"], "'engine'"),
+    "unknown field": (["--set", "engine.block_sise=3"], "'block_size'"),
+    "unknown workload field": (["--set", "workload.requets=3"], "'requests'"),
+    "unknown workload option": (["--set", "workload.options.request=3"], "'requests'"),
+    "workload option of a wrong type": (["--set", "workload.options.requests=many"], "requests"),
+    "no value": (["--set", "engine.block_size"], "FIELD=VALUE"),
+    "field of a number": (["--set", "tp.x=3"], "tp"),
+    "wrong type": (["--set", "engine.block_size=big"], "engine.block_size"),
+    "out of range": (["--set", "engine.watermark=1.5"], "engine.watermark"),
+    "zero instances": (["--instances", "0"], "instances"),
+    "negative scale": (["--set", "workload.time_scale=-1"], "workload.time_scale"),
+    "tp without collectives": (["--tp", "3"], "tensor parallelism 3"),
+    "tp beyond the heads": (["--tp", "8"], "28"),
+    "budget below sequences": (["--set", "engine.max_num_batched_tokens=5"], "max_num_seqs"),
+    "request larger than the cache": (["--set", "engine.num_blocks=4"], "KV blocks"),
+    "both sources": (["--trace", "x.jsonl"], "either `trace`"),
+    "unknown operation": (["--set", "operations=[{at_s: 1, kind: fial, instance: 0}]"], "operations.0.kind"),
+    "operation on no instance": (["--set", "operations=[{at_s: 0.1, kind: fail, instance: 7}]"], "use 0 to 1"),
+    "nobody left": (["--set", "operations=[{at_s: 0, kind: drain, instance: 0}, {at_s: 0, kind: fail, instance: 1}]"],
+                    "never be served"),
+    "empty slice": (["--set", "workload.start_s=100000"], "no request arrives"),
+    "too little memory": (["--model", "llama-3.1-70b"], "TP"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_clear_line(servesim, mistake):
+    arguments, named = MISTAKES[mistake]
+    status, printed, said = servesim("run", *SMALL, *arguments)
+    assert status == 1 and printed == ""
+    assert said.startswith("servesim: error: ") and said.count("\n") == 1
+    assert named in said
+
+
+def test_a_bad_row_names_file_and_line(servesim, tmp_path):
+    trace = tmp_path / "trace.jsonl"
+    good = '{"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [0, 1]}\n'
+    trace.write_text(good + good.replace("[0, 1]", "[0]"))
+    status, _, said = servesim("run", "--trace", trace, "--trace-format", "mooncake")
+    assert status == 1 and f"{trace}:2" in said and "hash_ids" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("- a\n- b\n", "expected fields"), ("workload: {trace: [", "not YAML"), ("gpu: H20\n", "nothing to run")],
+)
+def test_a_bad_scenario_file_is_one_clear_line(servesim, tmp_path, text, named):
+    (tmp_path / "scenario.yaml").write_text(text)
+    status, _, said = servesim("run", tmp_path / "scenario.yaml")
+    assert status == 1 and named in said and said.count("\n") == 1
+
+
+def test_the_installed_command_fails_without_a_traceback(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-m", "sim.cli", "run", str(tmp_path / "none.yaml")],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr and "none.yaml" in ended.stderr
+
+
+@pytest.mark.skipif(not TRACE.exists(), reason="the Mooncake trace is not at ../shared/data/traces")
+def test_mooncake_conversation_hour_on_sixteen_h20(servesim, tmp_path):
+    status, _, _ = servesim(
+        *["run", "--trace", TRACE, "--trace-format", "mooncake", "--gpu", "H20", "--model", "qwen2.5-7b"],
+        *["--instances", 16, "--router", "lmetric", "--router", "round-robin", "--out", tmp_path],
+    )
+    assert status == 0
+    lmetric, round_robin = (
+        json.loads((tmp_path / name / "summary.json").read_text()) for name in ("lmetric", "round-robin")
+    )
+    assert len(pd.read_parquet(tmp_path / "lmetric/requests.parquet")) == 12_031 == lmetric["requests"]
+    assert lmetric["ttft_s"]["mean"] < round_robin["ttft_s"]["mean"]
+    assert lmetric["hit_ratio"] > round_robin["hit_ratio"]
