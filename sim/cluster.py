@@ -96,7 +96,7 @@ class Cluster:
         self._python_router: PythonRouter | None = None
         self._router_address = 0
         if isinstance(router, str):
-            self._router_address = router_address(find_router(router).function, self.state)
+            self._router_address = router_address(find_router(router).function)
         else:
             self._python_router = router
         for i in range(instances):

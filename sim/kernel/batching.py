@@ -43,13 +43,6 @@ def _set_queued(sim, i, r, tokens):
     sim.req[r].queued = tokens
 
 
-@compiled
-def _estimate_prefill(sim, i, r):
-    """A request that waits is expected to hit what it would hit now."""
-    known = known_tokens(sim, r)
-    _set_queued(sim, i, r, known - look_up(sim, i, r, known)[0] * sim.cluster[0].block_size)
-
-
 @inlined
 def _blocks_for(sim, tokens):
     size = sim.cluster[0].block_size
@@ -67,29 +60,33 @@ def _wanted(sim, r, computed, budget):
 # --- the waiting queue ------------------------------------------------------------------------------------------------
 
 
-@compiled
-def join_queue(sim, i, r):
-    """Request ``r`` waits on instance ``i``, behind the others or where its priority puts it."""
-    cluster, req, inst = sim.cluster[0], sim.req[r], sim.inst[i]
+@inlined
+def _enqueue(sim, i, r, place):
+    """Request ``r`` waits on instance ``i``: in an FCFS queue at ``place``, else where its priority puts it."""
+    req, inst = sim.req[r], sim.inst[i]
+    by_priority = sim.cluster[0].by_priority
     req.state = WAITING
-    if cluster.by_priority:
-        req.key = req.priority
-        req.key2 = req.arrival
-    else:
-        inst.queue_back += 1
-        req.key = inst.queue_back
-        req.key2 = 0
+    req.key = req.priority if by_priority else place
+    req.key2 = req.arrival if by_priority else 0
     inst.queue_root = heap_push(sim, inst.queue_root, r)
     inst.waiting += 1
+    known = known_tokens(sim, r)
+    _set_queued(sim, i, r, known - look_up(sim, i, r, known)[0] * sim.cluster[0].block_size)
+
+
+@compiled
+def join_queue(sim, i, r):
+    """Request ``r`` was routed to instance ``i``: it waits behind the others, or where its priority puts it."""
+    sim.inst[i].queue_back += 1
     if may_hit(sim, r):
         bring_up_to_date(sim, i)
-    _estimate_prefill(sim, i, r)
+    _enqueue(sim, i, r, sim.inst[i].queue_back)
 
 
 @compiled
 def preempt(sim, i, r):
-    """Send a running request back to the queue; return the tokens that this step had already given it."""
-    cluster, req, inst = sim.cluster[0], sim.req[r], sim.inst[i]
+    """Send a running request back to the head of the queue; return the tokens that this step had already given it."""
+    req, inst = sim.req[r], sim.inst[i]
     returned = req.chunk if req.mark == inst.steps else 0
     if req.state == DECODE:
         leave_decode(sim, i, r, WAITING)
@@ -101,21 +98,12 @@ def preempt(sim, i, r):
         prefill_remove(sim, i, r)
     run_remove(sim, i, r)
     free_request(sim, i, r, req.computed)
-    req.state = WAITING
     req.computed = 0
     req.mark = NONE
     req.preemptions += 1
     inst.preemptions += 1
-    if cluster.by_priority:
-        req.key = req.priority
-        req.key2 = req.arrival
-    else:
-        inst.queue_front -= 1
-        req.key = inst.queue_front
-        req.key2 = 0
-    inst.queue_root = heap_push(sim, inst.queue_root, r)
-    inst.waiting += 1
-    _estimate_prefill(sim, i, r)
+    inst.queue_front -= 1
+    _enqueue(sim, i, r, inst.queue_front)
     return returned
 
 

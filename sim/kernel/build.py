@@ -1,10 +1,12 @@
 """Laying out the kernel's state before a run, and enlarging it during one."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from . import state
+from .jit import allocating
 from .prefix import grow_forest, lay_out_segments, tail_kinds
 from .record import itl_edges_ps
 from .state import NEVER, NONE, Sim
@@ -76,8 +78,7 @@ def build(requests: Requests, engine: Engine, steps: StepTable, instances: int, 
     # Each new slot owns a newly full block of some chunk, or is the tail of a request that finishes or is preempted.
     cluster["most_new_slots"] = engine.max_num_batched_tokens // engine.block_size + 3 * seats + 8
 
-    req = _request_records(requests)
-    req["tail_kind"] = tail_kinds(count, parent, requests.parent.astype(np.int64))
+    req = _request_records(requests, tail_kinds(count, parent, requests.parent.astype(np.int64)))
     edges = itl_edges_ps()
     roots = np.flatnonzero(requests.parent < 0)
     order = roots[np.argsort(requests.arrival_ps[roots], kind="stable")]
@@ -116,30 +117,38 @@ def _records(kind: np.dtype, *columns: np.ndarray) -> np.ndarray:
 
 
 _NONE_AT_FIRST = (
-    *("first_scheduled", "first_token", "finish", "last_token", "mark", "first_child", "next_sibling"),
+    *("arrival", "first_scheduled", "first_token", "finish", "last_token", "mark", "first_child", "next_sibling"),
     *("heap_child", "heap_sibling", "run_prev", "run_next", "prefill_prev", "prefill_next"),
     *("instance", "hit", "slot", "tail_slot"),
 )
 
 
-def _request_records(requests: Requests) -> np.ndarray:
-    req = np.zeros(len(requests.input_tokens), state.REQUEST)
+def _request_records(requests: Requests, tail_kind: np.ndarray) -> np.ndarray:
+    blank = np.zeros(1, state.REQUEST)
     for name in _NONE_AT_FIRST:
-        req[name] = NONE
-    is_root = requests.parent < 0
-    req["arrival"] = np.where(is_root, requests.arrival_ps, NONE)
-    req["think"] = requests.think_ps
-    req["input"] = requests.input_tokens
-    req["output"] = requests.output_tokens
-    req["priority"] = requests.priority
-    children = np.flatnonzero(~is_root)
-    by_parent = children[np.argsort(requests.parent[children], kind="stable")]
-    parents = requests.parent[by_parent]
-    same = parents[1:] == parents[:-1]
-    req["next_sibling"][by_parent[:-1][same]] = by_parent[1:][same]
-    first = np.concatenate(([True], ~same)) if len(by_parent) else np.zeros(0, bool)
-    req["first_child"][parents[first]] = by_parent[first]
+        blank[name] = NONE
+    req = np.repeat(blank, len(requests.input_tokens))
+    _fill_requests(req, *(column.astype(np.int64, copy=False) for column in (*requests[:6], tail_kind)))
     return req
+
+
+@allocating
+def _fill_requests(req, arrival_ps, input_tokens, output_tokens, priority, parent, think_ps, tail_kind):
+    """Fill record by record: a record is several cache lines, so column by column would fetch each of them many
+    times.
+    """
+    for r in range(len(req) - 1, -1, -1):  # backwards, so that each parent's follow-ups are chained in order
+        one = req[r]
+        one.input = input_tokens[r]
+        one.output = output_tokens[r]
+        one.priority = priority[r]
+        one.think = think_ps[r]
+        one.tail_kind = tail_kind[r]
+        if parent[r] < 0:
+            one.arrival = arrival_ps[r]
+        else:
+            one.next_sibling = req[parent[r]].first_child
+            req[parent[r]].first_child = r
 
 
 def add_instances(sim: Sim, count: int, usable_blocks: int) -> Sim:
@@ -155,7 +164,8 @@ def add_instances(sim: Sim, count: int, usable_blocks: int) -> Sim:
     old = len(sim.inst)
     total = old + count
     when = np.concatenate((sim.when, np.full(count, NEVER)))
-    return sim._replace(
+    return replace(
+        sim,
         inst=np.concatenate((sim.inst, inst)),
         residue=np.concatenate((sim.residue, np.zeros((count, sim.residue.shape[1]), np.int64))),
         heap=np.concatenate((sim.heap, np.zeros((count, sim.heap.shape[1]), state.COMPLETION))),
@@ -193,18 +203,18 @@ def grow_pools(sim: Sim) -> Sim:
     if len(sim.slot) - slots < margin:
         slot, cluster["free_slot"] = _grown_pool(sim.slot, "place", int(cluster["free_slot"]), 2 * slots + 2 * margin)
         slot["segment"][len(sim.slot) :] = NONE
-        sim = sim._replace(slot=slot)
+        sim = replace(sim, slot=slot)
     pieces = int(cluster["used_pieces"])
     held = margin + min(slots, int(sim.inst["usable"].max(initial=0)))
     if len(sim.piece) - pieces < held:
         piece, cluster["free_piece"] = _grown_pool(
             sim.piece, "deeper", int(cluster["free_piece"]), 2 * pieces + 2 * held
         )
-        sim = sim._replace(piece=piece)
+        sim = replace(sim, piece=piece)
     holders = int(cluster["holders_end"])
     vectors = margin << (int(cluster["largest_class"]) + 1)
     if len(sim.holder) - holders < vectors:
-        sim = sim._replace(holder=_padded(sim.holder, 2 * holders + 2 * vectors))
+        sim = replace(sim, holder=_padded(sim.holder, 2 * holders + 2 * vectors))
     return sim
 
 

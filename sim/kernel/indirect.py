@@ -6,11 +6,12 @@ as such would make its own type part of the loop's signature.)
 
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from .state import SIM_TYPE
 
 
 @intrinsic
@@ -31,9 +32,9 @@ def call_router(typing_context, address, sim, r):
     return signature, codegen
 
 
-def router_address(function: Any, sim: tuple) -> int:
-    """Address of a compiled policy for this run's state type; compiles it on first use."""
-    arguments = (numba.typeof(sim), types.int64)
+def router_address(function: Any) -> int:
+    """Address of a compiled policy; compiles it on first use."""
+    arguments = (SIM_TYPE, types.int64)
     function.compile(arguments)
     compiled = function.overloads[arguments]
     return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)

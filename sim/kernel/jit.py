@@ -7,8 +7,8 @@ from typing import Any
 
 from numba import njit
 
-# The event loop's functions never create an array, so reference counting is left out (`_nrt`): counting the twenty
-# arrays of the state at every call made the whole kernel five times slower. They never divide by zero either.
+# The event loop's functions never create an array, so reference counting is left out (`_nrt`): it made the kernel
+# several times slower. They never divide by zero either.
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 
 compiled: Callable[..., Any] = njit(**_OPTIONS)

@@ -8,9 +8,12 @@ one cache line.
 Times are integer picoseconds. ``-1`` means none wherever an index or a time is stored.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
+
+from .handle import address_table, register_state
 
 NONE = -1
 NEVER = np.iinfo(np.int64).max
@@ -200,28 +203,47 @@ CLUSTER = np.dtype(
 )
 
 
-class Sim(NamedTuple):
-    """The whole state of a run; every kernel function takes it as its first argument."""
+def _array(element: Any, dimensions: int = 1) -> Any:
+    return field(metadata={"element": np.dtype(element), "dimensions": dimensions})
 
-    cluster: np.ndarray  # CLUSTER[1]
-    req: np.ndarray  # REQUEST[requests]
-    inst: np.ndarray  # INSTANCE[instances]
-    seg: np.ndarray  # SEGMENT[segments]; segment r < requests is request r's own tail
-    slot: np.ndarray  # SLOT pool
-    piece: np.ndarray  # PIECE pool
-    holder: np.ndarray  # HOLDER pool
-    free_holders: np.ndarray  # int64[32]: per size class the first free vector
-    residue: np.ndarray  # int64[instances, block_size]: decode requests by anchor modulo block size
-    heap: np.ndarray  # COMPLETION[instances, max_num_seqs]
-    tree: np.ndarray  # int64[2 * power of two]: tournament over `when`
-    when: np.ndarray  # int64[instances]: end of the jump in flight
-    starts: np.ndarray  # int64[instances]: to start a step at this instant
-    accepting: np.ndarray  # int64[instances]: those that accept requests, in order
-    hits: np.ndarray  # int64[instances]: hit tokens of the request being routed
-    score: np.ndarray  # float64[instances]: scratch of the router
-    finishing: np.ndarray  # int64[max_num_seqs]: scratch of the end of a step
-    roots: np.ndarray  # int64[roots]: root requests by (arrival, id)
-    by_tokens: np.ndarray  # BY_TOKENS[max_num_batched_tokens + 1]
-    by_seqs: np.ndarray  # BY_SEQUENCES[max_num_seqs + 1]
-    itl_edges_ps: np.ndarray  # int64[bins + 1]
-    itl_counts: np.ndarray  # int64[bins]
+
+@dataclass(frozen=True, eq=False)
+class Sim:
+    """The whole state of a run; every kernel function takes it as its first argument.
+
+    Compiled code sees it through the table at ``address`` (see handle.py). A larger array needs a new `Sim`
+    (`dataclasses.replace`).
+    """
+
+    cluster: np.ndarray = _array(CLUSTER)  # [1]
+    req: np.ndarray = _array(REQUEST)  # [requests]
+    inst: np.ndarray = _array(INSTANCE)  # [instances]
+    seg: np.ndarray = _array(SEGMENT)  # [segments]; segment r < requests is request r's own tail
+    slot: np.ndarray = _array(SLOT)  # SLOT pool
+    piece: np.ndarray = _array(PIECE)  # PIECE pool
+    holder: np.ndarray = _array(HOLDER)  # HOLDER pool
+    free_holders: np.ndarray = _array(Index)  # [32]: per size class the first free vector
+    residue: np.ndarray = _array(Count, 2)  # [instances, block_size]: decode requests by anchor modulo block size
+    heap: np.ndarray = _array(COMPLETION, 2)  # [instances, max_num_seqs]
+    tree: np.ndarray = _array(Index)  # [2 * power of two]: tournament over `when`
+    when: np.ndarray = _array(Time)  # [instances]: end of the jump in flight
+    starts: np.ndarray = _array(Index)  # [instances]: to start a step at this instant
+    accepting: np.ndarray = _array(Index)  # [instances]: those that accept requests, in order
+    hits: np.ndarray = _array(Count)  # [instances]: hit tokens of the request being routed
+    score: np.ndarray = _array(np.float64)  # [instances]: scratch of the router
+    finishing: np.ndarray = _array(Index)  # [max_num_seqs]: scratch of the end of a step
+    roots: np.ndarray = _array(Index)  # [roots]: root requests by (arrival, id)
+    by_tokens: np.ndarray = _array(BY_TOKENS)  # [max_num_batched_tokens + 1]
+    by_seqs: np.ndarray = _array(BY_SEQUENCES)  # [max_num_seqs + 1]
+    itl_edges_ps: np.ndarray = _array(Time)  # [bins + 1]
+    itl_counts: np.ndarray = _array(Count)  # [bins]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_table", address_table([getattr(self, one.name) for one in fields(self)]))
+
+    @property
+    def address(self) -> int:
+        return int(self._table.ctypes.data)  # type: ignore[attr-defined]
+
+
+SIM_TYPE = register_state(Sim, {one.name: (one.metadata["element"], one.metadata["dimensions"]) for one in fields(Sim)})
