@@ -58,7 +58,7 @@ class _StateModel(models.PrimitiveModel):
 class _StateAttributes(AttributeTemplate):
     key = StateType
 
-    def generic_resolve(self, state: Any, name: str) -> Any:
+    def generic_resolve(self, state: Any, name: str) -> Any:  # type: ignore[override]
         _, element, dimensions = state.fields[state.position(name)]
         return types.Array(element, dimensions, "C")
 
