@@ -17,15 +17,19 @@ def draw_growth(results: list[dict[str, Any]], path: Path) -> None:
     axes.loglog(requests, [n * per_request_s for n in requests], "--", color=GREY, label="proportional to requests")
     axes.loglog(requests, cpu_s, "o-", color=BLUE, label="measured")
     for n, seconds in zip(requests, cpu_s, strict=True):
+        below = seconds < n * per_request_s  # away from the line
         axes.annotate(
-            f"{seconds / n * 1e6:.1f} µs a request",
+            f"{seconds / n * 1e6:.1f} µs",
             (n, seconds),
-            (0, -14) if n == requests[-1] else (10, -10),
+            (8, -10) if below else (-8, 6),
             textcoords="offset points",
-            ha="right" if n == requests[-1] else "left",
-            fontsize=8,
+            ha="left" if below else "right",
+            fontsize=9,
         )
-    axes.set(xlabel="requests", ylabel="CPU seconds", title=f"{results[0]['instances']} instances, LMetric")
+    axes.margins(x=0.13)  # room for the first label
+    axes.set(
+        xlabel="requests", ylabel="CPU seconds", title=f"{results[0]['instances']} instances, LMetric; µs a request"
+    )
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
