@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 from hypothesis import HealthCheck, settings
-from oracle import Outcome, Row, StepTables
+from oracle import Outcome, Row, StepTables, View
 from oracle import run as run_oracle
 from oracle.scenarios import Scenario
 
@@ -73,7 +73,7 @@ def make_cluster(scenario: Scenario) -> Cluster:
         Engine(**vars(scenario.engine)),
         StepTable(**vars(scenario.steps)),
         scenario.instances,
-        router if isinstance(router, str) else lambda request, view: router(request.id, view),
+        router if isinstance(router, str) else lambda request, view: router(request.id, View(**view._asdict())),
         scenario.router_seed,
     )
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,14 +22,16 @@ from harness import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import Engine, Row, StepTables
+from oracle import Engine, Row, StepTables, View
+from oracle import run as run_oracle
+from oracle.instance import Instance
+from oracle.request import Request
 from oracle.routers import SplitMix64
 from oracle.scenarios import Scenario, scenarios
 
 from hardware_profiles import load_calibration, load_gpu, load_model
 from sim.kv_capacity import kv_blocks
 from sim.latency import LatencyModel
-from sim.routing import ClusterView
 from workloads import load, shared_prefix_chat
 
 # --- random scenarios: the smaller the part of the simulator, the easier a disagreement is to read --------------------
@@ -35,20 +39,66 @@ from workloads import load, shared_prefix_chat
 
 @examples(250)
 @given(scenarios())
-def test_one_instance_agrees(scenario: Scenario):
+def test_one_instance_agrees(scenario: Scenario) -> None:
     assert_agreement(replace(scenario, instances=1, operations=[], router="round-robin"))
 
 
 @examples(250)
 @given(scenarios())
-def test_a_cluster_without_operations_agrees(scenario: Scenario):
+def test_a_cluster_without_operations_agrees(scenario: Scenario) -> None:
     assert_agreement(replace(scenario, operations=[]))
 
 
 @examples(400)
 @given(scenarios())
-def test_a_cluster_with_operations_agrees(scenario: Scenario):
+def test_a_cluster_with_operations_agrees(scenario: Scenario) -> None:
     assert_agreement(scenario)
+
+
+def slowed(scenario: Scenario, factor: int) -> Scenario:
+    """Everything takes ``factor`` times as long."""
+    return replace(
+        scenario,
+        rows=[
+            replace(row, arrival_ps=row.arrival_ps * factor, think_ps=row.think_ps * factor) for row in scenario.rows
+        ],
+        steps=StepTables(**{name: table * factor for name, table in vars(scenario.steps).items()}),
+        operations=[
+            replace(operation, at_ps=operation.at_ps * factor, startup_ps=operation.startup_ps * factor)
+            for operation in scenario.operations
+        ],
+    )
+
+
+def oracle_gaps_ps(scenario: Scenario) -> list[int]:
+    """Every time between two tokens of a request; a request that a failure restarts begins anew."""
+    gaps_ps: list[int] = []
+    last_token_ps: dict[int, int] = {}
+    end_step = Instance.end_step
+
+    def end_step_and_note(instance: Instance, now_ps: int) -> list[Request]:
+        before = [(request, request.generated) for request in instance.scheduled]
+        finished = end_step(instance, now_ps)
+        for request, generated in before:
+            if request.generated > generated > 0:
+                gaps_ps.append(now_ps - last_token_ps[request.id])
+            if request.generated > generated:
+                last_token_ps[request.id] = now_ps
+        return finished
+
+    with mock.patch.object(Instance, "end_step", end_step_and_note):
+        run_oracle(**vars(scenario), check=False)
+    return gaps_ps
+
+
+@examples(150)
+@given(scenarios(), st.sampled_from([1, 300_000, 10**9]))
+def test_inter_token_latencies_agree(scenario: Scenario, factor: int) -> None:
+    """The factor takes the scenario's few picoseconds to where the histogram has its bins."""
+    scenario = slowed(scenario, factor)
+    state = run_kernel(scenario).state
+    bins = np.searchsorted(state.itl_edges_ps, oracle_gaps_ps(scenario), side="right") - 1
+    assert np.array_equal(state.itl_counts, np.bincount(bins, minlength=len(state.itl_counts)))
 
 
 # --- other ways to the same result ------------------------------------------------------------------------------------
@@ -56,7 +106,7 @@ def test_a_cluster_with_operations_agrees(scenario: Scenario):
 
 @examples(100)
 @given(scenarios())
-def test_one_event_at_a_time_changes_nothing(scenario: Scenario):
+def test_one_event_at_a_time_changes_nothing(scenario: Scenario) -> None:
     at_once = outcomes(run_kernel(scenario))
     with after_every_event(lambda state: None):
         assert_same(outcomes(run_kernel(scenario)), at_once)
@@ -64,13 +114,13 @@ def test_one_event_at_a_time_changes_nothing(scenario: Scenario):
 
 @examples(100)
 @given(scenarios(), st.integers(0, 2**32))
-def test_slices_of_time_change_nothing(scenario: Scenario, seed: int):
+def test_slices_of_time_change_nothing(scenario: Scenario, seed: int) -> None:
     at_once = outcomes(run_kernel(scenario))
     with in_slices_of_time(seed):
         assert_same(outcomes(run_kernel(scenario)), at_once)
 
 
-SCORES: dict[str, Callable[[ClusterView], np.ndarray]] = {
+SCORES: dict[str, Callable[[View], np.ndarray]] = {
     "least-requests": lambda view: view.batch_size,
     "least-tokens": lambda view: view.queued_prefill_tokens + view.decode_kv_tokens,
     "vllm": lambda view: 4 * view.queued_requests + view.running_requests,
@@ -78,11 +128,11 @@ SCORES: dict[str, Callable[[ClusterView], np.ndarray]] = {
 }
 
 
-def python_argmin(policy: str, seed: int) -> Callable[[int, ClusterView], int]:
+def python_argmin(policy: str, seed: int) -> Callable[[int, View], int]:
     """The compiled policy written with the view alone; ties are drawn from a stream of its own."""
     stream = SplitMix64(seed)
 
-    def route(request: int, view: ClusterView) -> int:
+    def route(request: int, view: View) -> int:
         score = SCORES[policy](view)
         best = np.flatnonzero(view.healthy & (score == score[view.healthy].min()))
         return int(best[stream.below(len(best)) if len(best) > 1 else 0])
@@ -93,7 +143,7 @@ def python_argmin(policy: str, seed: int) -> Callable[[int, ClusterView], int]:
 @pytest.mark.parametrize("policy", SCORES)
 @examples(60)
 @given(scenario=scenarios())
-def test_a_policy_in_python_chooses_as_the_compiled_one(policy: str, scenario: Scenario):
+def test_a_policy_in_python_chooses_as_the_compiled_one(policy: str, scenario: Scenario) -> None:
     seed = scenario.router_seed
     compiled = outcomes(run_kernel(replace(scenario, router=policy)))
     assert_same(outcomes(run_kernel(replace(scenario, router=python_argmin(policy, seed)))), compiled)
@@ -114,18 +164,18 @@ def qwen_on_h20() -> tuple[StepTables, int]:
     return StepTables(**table._asdict()), kv_blocks(model, gpu, 1, BLOCK_SIZE, MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS)
 
 
-def qwen_scenario(rows: list[Row], instances: int, router: str, **engine: object) -> Scenario:
+def qwen_scenario(rows: list[Row], instances: int, router: str, **engine: Any) -> Scenario:
     steps, num_blocks = qwen_on_h20()
-    options = {
+    options: dict[str, Any] = {
         "num_blocks": num_blocks,
         "block_size": BLOCK_SIZE,
         "max_num_seqs": MAX_NUM_SEQS,
         "max_num_batched_tokens": MAX_NUM_BATCHED_TOKENS,
     }
-    return Scenario(rows, Engine(**(options | engine)), steps, instances, router, router_seed=1, operations=[])  # type: ignore[arg-type]
+    return Scenario(rows, Engine(**(options | engine)), steps, instances, router, router_seed=1, operations=[])
 
 
-def hardly_enough_blocks(rows: list[Row]) -> dict[str, object]:
+def hardly_enough_blocks(rows: list[Row]) -> dict[str, Any]:
     """Engine options under which requests are preempted and cached blocks evicted all the time."""
     return {"num_blocks": blocks_of_largest(rows, BLOCK_SIZE) + 2, "reserve_full_sequence": False}
 
@@ -146,7 +196,7 @@ def trace_rows(name: str) -> list[Row]:
         "mooncake_arxiv_toolagent_first1000.jsonl.gz",
     ],
 )
-def test_mooncake_traces_agree(name: str, instances: int, router: str, memory: str):
+def test_mooncake_traces_agree(name: str, instances: int, router: str, memory: str) -> None:
     rows = trace_rows(name)
     # The traces' own rate is more than one instance can serve: as many times the rate keep queues at all of them.
     rows = [replace(row, arrival_ps=row.arrival_ps // instances) for row in rows]
@@ -165,7 +215,7 @@ def chat_rows() -> list[Row]:
 @pytest.mark.parametrize("memory", ["ample", "scarce"])
 @pytest.mark.parametrize("router", ["lmetric", "power-of-two"])
 @pytest.mark.parametrize("instances", [1, 3])
-def test_conversations_agree_closed_and_open_loop(instances: int, router: str, memory: str):
+def test_conversations_agree_closed_and_open_loop(instances: int, router: str, memory: str) -> None:
     rows = chat_rows()
     engine = hardly_enough_blocks(rows) if memory == "scarce" else {}
     closed = assert_agreement(qwen_scenario(rows, instances, router, **engine)).state.req

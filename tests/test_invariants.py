@@ -12,7 +12,6 @@ from harness import (
     assert_same,
     examples,
     flat_steps,
-    make_cluster,
     outcomes,
     run_kernel,
 )
@@ -38,7 +37,7 @@ def without_operations() -> st.SearchStrategy[Scenario]:
 
 @examples(150)
 @given(without_operations())
-def test_every_request_finishes_exactly_once(scenario: Scenario):
+def test_every_request_finishes_exactly_once(scenario: Scenario) -> None:
     finished_before = np.zeros(len(scenario.rows), bool)
 
     def look(state: Sim) -> None:
@@ -58,7 +57,7 @@ def test_every_request_finishes_exactly_once(scenario: Scenario):
 
 @examples(150)
 @given(without_operations())
-def test_tokens_are_conserved(scenario: Scenario):
+def test_tokens_are_conserved(scenario: Scenario) -> None:
     state = run_kernel(scenario).state
     output_tokens = state.req["output"]
     assert state.inst["tokens"].sum() == output_tokens.sum(), "generated = asked for"
@@ -70,7 +69,7 @@ def test_tokens_are_conserved(scenario: Scenario):
 
 @examples(150)
 @given(scenarios())
-def test_requests_survive_failures(scenario: Scenario):
+def test_requests_survive_failures(scenario: Scenario) -> None:
     """With operations, whoever never finishes is held at the router or waits for a parent that never finishes."""
     state = run_kernel(scenario).state
     lost = state.req["finish"] < 0
@@ -86,7 +85,7 @@ def test_requests_survive_failures(scenario: Scenario):
 
 @examples(150)
 @given(scenarios())
-def test_causes_come_before_effects(scenario: Scenario):
+def test_causes_come_before_effects(scenario: Scenario) -> None:
     req = run_kernel(scenario).state.req
     done = req[req["finish"] >= 0]
     assert (done["arrival"] <= done["first_scheduled"]).all()
@@ -103,7 +102,7 @@ def test_causes_come_before_effects(scenario: Scenario):
 
 
 @pytest.mark.parametrize("router", ROUTERS)
-def test_the_future_output_length_changes_no_choice(router: str):
+def test_the_future_output_length_changes_no_choice(router: str) -> None:
     """Requests that arrive before anything finishes are routed alike, however long their outputs will be."""
     random = np.random.default_rng(5)
     arrivals_ps = np.sort(random.integers(0, 2000, 120)).tolist()
@@ -120,7 +119,7 @@ def test_the_future_output_length_changes_no_choice(router: str):
     assert choices(300) == choices(900)
 
 
-def test_a_python_router_is_not_told_the_output_length():
+def test_a_python_router_is_not_told_the_output_length() -> None:
     assert not [name for name in (*RoutedRequest._fields, *ClusterView._fields) if "output" in name]
 
 
@@ -129,7 +128,7 @@ def test_a_python_router_is_not_told_the_output_length():
 
 @examples(150)
 @given(scenarios())
-def test_blocks_and_prefixes_are_sound_after_every_event(scenario: Scenario):
+def test_blocks_and_prefixes_are_sound_after_every_event(scenario: Scenario) -> None:
     """Blocks in use never exceed capacity, resident prefixes are closed, every count is that of what it counts."""
     with after_every_event(check_state):
         check_state(run_kernel(scenario).state)
@@ -137,7 +136,7 @@ def test_blocks_and_prefixes_are_sound_after_every_event(scenario: Scenario):
 
 @examples(100)
 @given(without_operations())
-def test_an_idle_cluster_uses_no_blocks(scenario: Scenario):
+def test_an_idle_cluster_uses_no_blocks(scenario: Scenario) -> None:
     inst = run_kernel(scenario).state.inst
     assert (inst["blank"] + inst["idle"] == inst["usable"]).all()
     assert (inst["queued_prefill"] == 0).all()
@@ -159,7 +158,7 @@ def count_growths(scenario: Scenario) -> int:
     return growths
 
 
-def test_runs_whose_pools_grow_several_times_agree():
+def test_runs_whose_pools_grow_several_times_agree() -> None:
     random = np.random.default_rng(11)
     rows: list[Row] = []
     for r in range(600):
@@ -178,7 +177,7 @@ def test_runs_whose_pools_grow_several_times_agree():
 
 @examples(150)
 @given(scenarios())
-def test_no_instance_idles_while_it_has_work(scenario: Scenario):
+def test_no_instance_idles_while_it_has_work(scenario: Scenario) -> None:
     with after_every_event(check_work):
         run_kernel(scenario)
 
@@ -199,7 +198,7 @@ def busy_ps_by_instance(cluster: Cluster) -> list[int]:
 
 @examples(150)
 @given(without_operations())
-def test_an_instance_is_busy_exactly_while_it_has_requests(scenario: Scenario):
+def test_an_instance_is_busy_exactly_while_it_has_requests(scenario: Scenario) -> None:
     cluster = run_kernel(scenario)
     assert cluster.state.inst["busy_ps"].tolist() == busy_ps_by_instance(cluster)
     assert (cluster.state.inst["busy_ps"] <= cluster.state.cluster["clock"][0]).all()
@@ -210,7 +209,7 @@ def test_an_instance_is_busy_exactly_while_it_has_requests(scenario: Scenario):
 
 @examples(150)
 @given(without_operations())
-def test_priority_order_is_respected(scenario: Scenario):
+def test_priority_order_is_respected(scenario: Scenario) -> None:
     """No request is scheduled for the first time while a more urgent one has been waiting for its own first time."""
     scenario = replace(scenario, engine=replace(scenario.engine, queue="priority"))
     req = run_kernel(scenario).state.req
@@ -226,7 +225,7 @@ def test_priority_order_is_respected(scenario: Scenario):
 
 @examples(150)
 @given(without_operations())
-def test_the_first_to_arrive_is_the_first_to_be_scheduled(scenario: Scenario):
+def test_the_first_to_arrive_is_the_first_to_be_scheduled(scenario: Scenario) -> None:
     scenario = replace(scenario, engine=replace(scenario.engine, queue="fcfs"))
     req = run_kernel(scenario).state.req
     for i in range(scenario.instances):
@@ -240,7 +239,7 @@ def test_the_first_to_arrive_is_the_first_to_be_scheduled(scenario: Scenario):
 
 @examples(200)
 @given(without_operations())
-def test_a_run_equals_the_replay_of_its_own_trace(scenario: Scenario):
+def test_a_run_equals_the_replay_of_its_own_trace(scenario: Scenario) -> None:
     """The arrival times that follow-ups had, given to roots, lead to the same run."""
     first = outcomes(run_kernel(scenario))
     trace = [
@@ -248,13 +247,3 @@ def test_a_run_equals_the_replay_of_its_own_trace(scenario: Scenario):
         for row, outcome in zip(scenario.rows, first, strict=True)
     ]
     assert_same(outcomes(run_kernel(replace(scenario, rows=trace))), first)
-
-
-@examples(50)
-@given(scenarios())
-def test_running_a_scenario_leaves_no_trace_on_the_next_run(scenario: Scenario):
-    first = run_kernel(scenario).state
-    again = run_kernel(scenario).state
-    assert first.req.tobytes() == again.req.tobytes()
-    assert first.itl_counts.tobytes() == again.itl_counts.tobytes()
-    assert make_cluster(scenario).state.cluster["events"][0] == 0

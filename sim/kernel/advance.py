@@ -137,6 +137,7 @@ def _give_back(sim, i, r):
     req.in_tail = 0
     req.entangled = 0
     req.mark = NONE
+    req.last_token = NONE
     inst.queued_prefill -= req.queued
     req.queued = 0
     fall_due(sim, r, sim.cluster[0].clock)
@@ -150,7 +151,7 @@ def fail(sim, i):
     inst = sim.inst[i]
     set_accepting(sim, i, 0)
     if inst.planned > 0:
-        record_jump(sim, i, started_iterations(sim, i) - 1)
+        record_jump(sim, i, started_iterations(sim, i) - 1, inst.decoding)
     forget_everything(sim, i)
     while inst.run_head != NONE:
         r = inst.run_head
@@ -167,6 +168,7 @@ def fail(sim, i):
     inst.decode_kv = 0
     inst.parked = 0
     inst.parked_kv = 0
+    inst.returned = 0
     inst.entangled = 0
     inst.due = 0
     inst.planned = 0

@@ -25,7 +25,7 @@ from .kvcache import (
     take_hit,
 )
 from .queues import heap_pop, heap_push, prefill_append, prefill_remove, run_append, run_remove
-from .record import record_gap, record_jump
+from .record import end_gap, end_gaps_of_returned, record_jump
 from .state import DECODE, DONE, NEVER, NONE, PARKED, PREFILL, WAITING
 from .steptime import batch_ps, chunk_ps, jump_ps
 
@@ -271,7 +271,7 @@ def _batch_stays(sim, i):
     batch fills them.
     """
     inst = sim.inst[i]
-    if inst.decoding == 0 or inst.prefilling + inst.parked + inst.entangled > 0:
+    if inst.decoding == 0 or inst.prefilling + inst.parked + inst.returned + inst.entangled > 0:
         return False
     return inst.waiting == 0 or not may_hit_growth(sim, i, inst.queue_root)
 
@@ -353,7 +353,7 @@ def _end_prefills(sim, i):
                 if req.first_token == NONE:
                     req.first_token = sim.cluster[0].clock
                 else:
-                    record_gap(sim, sim.cluster[0].clock - req.last_token)
+                    end_gap(sim, r)
                 req.generated += 1
                 inst.tokens += 1
                 if req.generated == req.output:
@@ -370,7 +370,7 @@ def finish_jump(sim, i):
     """The jump in flight on instance ``i`` ends now."""
     inst = sim.inst[i]
     grow_until(sim, i, inst.planned)
-    record_jump(sim, i, inst.planned)
+    record_jump(sim, i, inst.planned, inst.decoding - end_gaps_of_returned(sim, i))
     inst.iteration += inst.planned
     inst.decode_kv += inst.planned * inst.decoding
     inst.tokens += inst.planned * inst.decoding

@@ -9,7 +9,7 @@ from .completions import next_completion, push_completion, remove_completion
 from .events import set_event
 from .jit import compiled, inlined
 from .kvcache import cache_blocks, free_blocks, grows_alone, take_blocks
-from .state import DECODE, PARKED
+from .state import DECODE, NONE, PARKED
 from .steptime import iterations_until, jump_ps
 
 LONGEST_JUMP = 1 << 16  # keeps every closed form far from the limits of int64
@@ -44,14 +44,15 @@ def drop_from_totals(sim, i, r):
 
 @compiled
 def leave_decode(sim, i, r, state):
-    """Request ``r`` is preempted or parked at the start of a step, its last token having come just now."""
+    """Request ``r`` is preempted or parked at the start of a step."""
     req = sim.req[r]
     drop_from_totals(sim, i, r)
     remove_completion(sim, i, r)
     req.computed = req.anchor + sim.inst[i].iteration
     req.generated = req.computed + 1 - req.input
     cache_blocks(sim, i, r, req.computed // sim.cluster[0].block_size)  # from here on nobody derives its blocks
-    req.last_token = sim.cluster[0].clock
+    if req.last_token == NONE:  # else it came back from parking in this very step
+        req.last_token = sim.cluster[0].clock
     req.state = state
     if state == PARKED:
         sim.inst[i].parked += 1
@@ -63,6 +64,7 @@ def return_from_parking(sim, i, r):
     inst = sim.inst[i]
     inst.parked -= 1
     inst.parked_kv -= sim.req[r].computed
+    inst.returned = 1
     enter_decode(sim, i, r, sim.req[r].computed, inst.iteration)
 
 

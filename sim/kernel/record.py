@@ -3,6 +3,7 @@
 import numpy as np
 
 from .jit import compiled, inlined
+from .state import DECODE, NONE
 from .steptime import jump_ps
 
 BINS_PER_FACTOR = 1.01  # each bin is 1 % wide
@@ -30,19 +31,33 @@ def _bin_of(edges, gap_ps):
 
 
 @inlined
-def record_gap(sim, gap_ps):
-    sim.itl_counts[_bin_of(sim.itl_edges_ps, gap_ps)] += 1
+def end_gap(sim, r):
+    """Request ``r``, which had left the decode batch, gets its next token now."""
+    sim.itl_counts[_bin_of(sim.itl_edges_ps, sim.cluster[0].clock - sim.req[r].last_token)] += 1
+    sim.req[r].last_token = NONE
 
 
 @compiled
-def record_jump(sim, i, iterations):
-    """Count the gaps of the first ``iterations`` iterations of instance ``i``'s jump, one a decode request and
-    iteration.
-    """
+def end_gaps_of_returned(sim, i):
+    """The same for those that were parked and came back in this step; return how many they are."""
+    ended = 0
+    r = sim.inst[i].run_head if sim.inst[i].returned else NONE
+    while r != NONE:
+        if sim.req[r].state == DECODE and sim.req[r].last_token != NONE:
+            end_gap(sim, r)
+            ended += 1
+        r = sim.req[r].run_next
+    sim.inst[i].returned = 0
+    return ended
+
+
+@compiled
+def record_jump(sim, i, iterations, requests):
+    """Note the first ``iterations`` of instance ``i``'s jump: busy time, and a gap each for ``requests`` requests."""
     inst = sim.inst[i]
     edges = sim.itl_edges_ps
     inst.busy_ps += jump_ps(inst.step_ps, inst.slope_ps, iterations)
-    if inst.decoding == 0 or iterations == 0:
+    if requests == 0 or iterations == 0:
         return
     at = _bin_of(edges, inst.step_ps)
     done = 0
@@ -51,6 +66,6 @@ def record_jump(sim, i, iterations):
         if inst.slope_ps > 0:
             upto = min(upto, (edges[at + 1] - inst.step_ps + inst.slope_ps - 1) // inst.slope_ps)
         if upto > done:
-            sim.itl_counts[at] += (upto - done) * inst.decoding
+            sim.itl_counts[at] += (upto - done) * requests
             done = upto
         at += 1

@@ -38,7 +38,7 @@ REQUEST = np.dtype(
         ("first_scheduled", Time),
         ("first_token", Time),
         ("finish", Time),
-        ("last_token", Time),  # when it left the decode batch, for the inter-token latency across the gap
+        ("last_token", Time),  # when it left the decode batch, until its next token ends the gap; else -1
         ("key", Count),  # place in the waiting queue or among the due arrivals: smallest (key, key2, id) first
         ("key2", Count),
         ("anchor", Count),  # decode: computed tokens = anchor + the instance's iteration number
@@ -102,6 +102,7 @@ INSTANCE = np.dtype(
         ("evicted", Count),
         ("decoding", Index),  # requests in the decode batch
         ("parked", Index),
+        ("returned", Index),  # 1: this step scheduled a parked request again
         ("prefilling", Index),
         ("entangled", Index),
         ("running", Index),

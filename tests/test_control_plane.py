@@ -1,0 +1,335 @@
+"""Operations, Python routers, sampling, progress and errors, on examples worked out by hand."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import simpy
+from harness import advancing, assert_same, examples, flat_steps, kernel_requests, make_cluster, outcomes, run_kernel
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import Engine as OracleEngine
+from oracle import Row
+from oracle.scenarios import Scenario, scenarios
+
+import sim.cluster
+from sim.cluster import Cluster, Operation, Progress
+from sim.errors import SimError
+from sim.kernel.build import Engine
+from sim.kernel.state import GROW, Sim
+from sim.kernel.steptime import StepTable
+from sim.routing import ClusterView, RoutedRequest
+
+ENGINE = Engine(num_blocks=100, block_size=2, max_num_seqs=8, max_num_batched_tokens=60)
+TEN = StepTable(**vars(flat_steps(10)))  # every step takes 10 ps
+
+
+def cluster_of(
+    rows: Sequence[Row],
+    instances: int = 1,
+    router: str | Callable[[RoutedRequest, ClusterView], int] = "round-robin",
+    engine: Engine = ENGINE,
+    steps: StepTable = TEN,
+) -> Cluster:
+    return Cluster(kernel_requests(rows), engine, steps, instances, router)
+
+
+def column(cluster: Cluster, name: str) -> list[int]:
+    return cluster.state.req[name].tolist()
+
+
+# --- operations -------------------------------------------------------------------------------------------------------
+
+
+def test_an_added_instance_accepts_after_its_start_up() -> None:
+    """Each request needs two steps. Round-robin has one choice at 0 and 24 ps and the new instance's turn at 25 ps."""
+    cluster = cluster_of([Row(0, 3, 2), Row(24, 3, 2), Row(25, 3, 2), Row(26, 3, 2)])
+    cluster.run([Operation(5, "add", startup_ps=20)])
+    assert column(cluster, "instance") == [0, 0, 0, 1]
+    # Request 2 comes in the middle of request 1's first step, and is admitted at 34 ps.
+    assert column(cluster, "first_scheduled") == [0, 24, 34, 26]
+    assert column(cluster, "finish") == [20, 44, 54, 46]
+    assert cluster.status == ["ready", "ready"]
+
+
+def test_an_added_instance_without_start_up_accepts_at_once() -> None:
+    cluster = cluster_of([Row(5, 3, 1), Row(5, 3, 1)])
+    cluster.run([Operation(5, "add")])
+    assert column(cluster, "instance") == [0, 1]
+    assert column(cluster, "finish") == [15, 15]
+
+
+def test_a_draining_instance_finishes_what_it_has_and_takes_nothing_more() -> None:
+    cluster = cluster_of([Row(0, 3, 4), Row(0, 3, 4), Row(10, 3, 1), Row(11, 3, 1)], instances=2)
+    cluster.run([Operation(10, "drain", 0)])
+    assert column(cluster, "instance") == [0, 1, 1, 1]
+    assert column(cluster, "finish") == [40, 40, 20, 30]
+    assert cluster.status == ["draining", "ready"]
+
+
+def test_a_failed_instance_loses_the_iteration_in_flight_and_its_cache() -> None:
+    """At 20 ps request 0 has one token, and its second step, which ends at that instant, has not ended yet."""
+    cluster = cluster_of([Row(0, 4, 3), Row(50, 5, 1, prefix_request=0, prefix_tokens=4)], instances=1)
+    cluster.run([Operation(20, "fail", 0), Operation(27, "repair", 0)])
+    assert column(cluster, "arrival") == [0, 50]
+    assert column(cluster, "first_scheduled") == [27, 57]
+    assert column(cluster, "first_token") == [37, 67]
+    assert column(cluster, "finish") == [57, 67]
+    assert column(cluster, "hit") == [0, 4], "the cache is filled anew after the repair"
+    assert column(cluster, "preemptions") == [0, 0]
+    assert cluster.state.inst["busy_ps"].tolist() == [10 + 30 + 10], "the lost iteration is no work"
+
+
+def test_a_failed_instance_gives_its_requests_to_the_others() -> None:
+    cluster = cluster_of([Row(0, 3, 3), Row(0, 3, 3), Row(0, 3, 3)], instances=2)
+    cluster.run([Operation(15, "fail", 0)])
+    assert column(cluster, "instance") == [1, 1, 1]
+    # Requests 0 and 2 are admitted when the step of instance 1 that is in flight ends, at 20 ps.
+    assert column(cluster, "first_scheduled") == [20, 0, 20]
+    assert column(cluster, "finish") == [50, 30, 50]
+
+
+def test_operations_of_one_instant_happen_in_the_order_of_the_list() -> None:
+    rows = [Row(10, 3, 1)]
+    repaired = cluster_of(rows)
+    repaired.run([Operation(5, "fail", 0), Operation(5, "repair", 0)])
+    assert column(repaired, "finish") == [20]
+    with pytest.raises(SimError, match="can never be served"):
+        cluster_of(rows).run([Operation(5, "repair", 0), Operation(5, "fail", 0)])
+
+
+def test_a_failure_makes_a_pending_start_up_void() -> None:
+    cluster = cluster_of([Row(0, 3, 1)])
+    cluster.run(
+        [
+            Operation(0, "drain", 0),
+            Operation(5, "add", startup_ps=20),
+            Operation(10, "fail", 1),
+            Operation(40, "repair", 1),
+        ]
+    )
+    assert column(cluster, "first_scheduled") == [40]
+
+
+# --- errors: one line that names what is wrong and the remedy ---------------------------------------------------------
+
+
+def test_requests_that_nobody_will_ever_accept_are_an_error() -> None:
+    with pytest.raises(SimError, match=r"^2 requests can never be served: no instance accepts .*; repair or add one$"):
+        cluster_of([Row(0, 3, 1), Row(30, 3, 1), Row(40, 3, 1)]).run([Operation(20, "drain", 0)])
+
+
+def test_a_request_that_cannot_fit_names_its_row() -> None:
+    small = ENGINE._replace(num_blocks=5)
+    cluster_of([Row(0, 7, 2)], engine=small).run()
+    with pytest.raises(SimError, match=r"^request 1: 10 tokens need 5 KV blocks, an instance has 4; .*shorten"):
+        cluster_of([Row(0, 7, 2), Row(0, 8, 2)], engine=small)
+    with pytest.raises(SimError, match=r"^request 0: .* an instance has 3; "):
+        cluster_of([Row(0, 7, 2)], engine=small._replace(watermark=0.25))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: cluster_of([Row(0, 3, 1)], router="lmetrik"), r"^router: 'lmetrik' is unknown; did you mean lmetric"),
+        (
+            lambda: cluster_of([Row(0, 3, 1)], engine=ENGINE._replace(queue="fifs")),
+            r"^engine.queue: 'fifs' is unknown; did you mean fcfs\? known: fcfs, priority$",
+        ),
+        (
+            lambda: cluster_of([Row(0, 3, 1)], engine=ENGINE._replace(max_num_seqs=61)),
+            r"^engine.max_num_batched_tokens: 60 is below max_num_seqs 61; ",
+        ),
+        (
+            lambda: cluster_of([Row(0, 3, 1)], engine=ENGINE._replace(max_num_batched_tokens=65)),
+            r"^step tables: 65 entries are too few for 65 tokens",
+        ),
+    ],
+)
+def test_bad_options_are_errors(build: Callable[[], Cluster], message: str) -> None:
+    with pytest.raises(SimError, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        (Operation(5, "repare", 0), r"^operation kind: 'repare' is unknown; did you mean repair\?.* known: add, drain"),
+        (Operation(5, "fail", 2), r"^operation fail: there is no instance 2; use 0 to 1$"),
+        (Operation(5, "drain"), r"^operation drain: there is no instance None; use 0 to 1$"),
+        (Operation(5, "add", 7), r"^operation add: instance 7 is not the next one; use 2$"),
+    ],
+)
+def test_bad_operations_are_errors(operation: Operation, message: str) -> None:
+    with pytest.raises(SimError, match=message) as error:
+        cluster_of([Row(0, 3, 5)], instances=2).run([operation])
+    assert "\n" not in str(error.value)
+
+
+# --- Python routers ---------------------------------------------------------------------------------------------------
+
+INTEGERS = (
+    "queued_requests",
+    "running_requests",
+    "batch_size",
+    "queued_prefill_tokens",
+    "hit_tokens",
+    "new_tokens",
+    "decode_kv_tokens",
+)
+
+
+def test_a_python_router_sees_every_indicator() -> None:
+    """Two instances of 20 usable blocks of 2 tokens and two seats; request 4 comes at 25 ps.
+
+    Instance 0: request 0 (4 + 5 tokens) has finished two steps and is in its third, with 4 + 1 + 1 tokens computed: 3
+    blocks. Request 1 (3 + 3 tokens), admitted with it, has 5: 3 blocks. Request 2 (7 tokens) waits for a seat and has
+    nothing to hit.
+    Instance 1: request 3 (6 + 1 tokens) finished at 10 ps: its 3 blocks are idle.
+    Request 4's first 4 tokens are request 0's prompt: both blocks are cached on instance 0.
+    """
+    seen: list[tuple[RoutedRequest, ClusterView]] = []
+
+    def router(request: RoutedRequest, view: ClusterView) -> int:
+        seen.append((request, view))
+        return [0, 0, 0, 1, 1][request.id]
+
+    rows = [
+        Row(0, 4, 5),
+        Row(0, 3, 3),
+        Row(0, 7, 1),
+        Row(0, 6, 1),
+        Row(25, 7, 1, priority=2, prefix_request=0, prefix_tokens=4),
+    ]
+    cluster = cluster_of(rows, 2, router, ENGINE._replace(num_blocks=21, max_num_seqs=2))
+    cluster.run([Operation(20, "add", startup_ps=10)])
+    assert [request.id for request, _ in seen] == [0, 1, 2, 3, 4]
+    request, view = seen[-1]
+    assert request == RoutedRequest(
+        id=4, arrival_s=25e-12, input_tokens=7, priority=2, client=-1, session=-1, turn=0, category="default"
+    )
+    assert view.queued_requests.tolist() == [1, 0, 0]
+    assert view.running_requests.tolist() == [2, 0, 0]
+    assert view.batch_size.tolist() == [3, 0, 0]
+    assert view.queued_prefill_tokens.tolist() == [7, 0, 0]
+    assert view.hit_tokens.tolist() == [4, 0, 0]
+    assert view.new_tokens.tolist() == [3, 7, 7]
+    assert view.decode_kv_tokens.tolist() == [6 + 5, 0, 0]
+    assert view.kv_used_fraction.tolist() == [6 / 20, 0.0, 0.0]
+    assert view.healthy.tolist() == [True, True, False]
+    assert {getattr(view, name).dtype for name in INTEGERS} == {np.dtype(np.int64)}
+    assert view.kv_used_fraction.dtype == np.float64
+    assert view.healthy.dtype == np.bool_
+
+
+def test_a_step_in_flight_is_still_queued_prefill() -> None:
+    views: list[ClusterView] = []
+
+    def router(request: RoutedRequest, view: ClusterView) -> int:
+        views.append(view)
+        return 0
+
+    cluster_of([Row(0, 9, 1), Row(5, 3, 1), Row(11, 3, 1)], router=router).run()
+    assert [view.queued_prefill_tokens[0] for view in views] == [0, 9, 3]
+
+
+@pytest.mark.parametrize("choice", [1, 3, -1, None, "left", float("nan")])
+def test_a_wrong_choice_is_an_error_that_names_the_healthy(choice: object) -> None:
+    cluster = cluster_of([Row(20, 3, 1)], 3, lambda request, view: choice)  # type: ignore[arg-type, return-value]
+    with pytest.raises(SimError) as error:
+        cluster.run([Operation(10, "fail", 1)])
+    assert str(error.value) == (f"the Python router chose {choice!r} for request 0; return one of the healthy: 0, 2")
+
+
+def test_a_numpy_integer_is_a_good_choice() -> None:
+    cluster = cluster_of([Row(0, 3, 1)], 3, lambda request, view: np.int64(2))  # type: ignore[arg-type, return-value]
+    cluster.run()
+    assert column(cluster, "instance") == [2]
+
+
+# --- sampling and progress --------------------------------------------------------------------------------------------
+
+
+@examples(100)
+@given(scenarios(), st.integers(1, 5000))
+def test_sampling_changes_nothing(scenario: Scenario, interval_ps: int) -> None:
+    scenario = replace(scenario, operations=[])
+    sampled = make_cluster(scenario)
+    plain = run_kernel(scenario)
+    # So that there are some samples and not too many, whatever the scenario's unit of time.
+    interval_ps += int(plain.state.cluster["clock"][0]) // 200
+    sampled.run(sample_interval_ps=interval_ps)
+    assert_same(outcomes(sampled), outcomes(plain))
+    assert sampled.state.itl_counts.tobytes() == plain.state.itl_counts.tobytes()
+
+    samples, req = sampled.samples(), sampled.state.req
+    times_ps = samples.time_ps
+    assert np.array_equal(times_ps, interval_ps * np.arange(1, len(times_ps) + 1))
+    # A sample shows the state just before its instant.
+    arrived = (req["arrival"] < times_ps[:, None]).sum(axis=1)
+    left = (req["finish"] < times_ps[:, None]).sum(axis=1)
+    assert np.array_equal((samples.running + samples.waiting).sum(axis=1), arrived - left)
+    for counter in (samples.hit_tokens, samples.prompt_tokens, samples.busy_ps):
+        assert (np.diff(counter, axis=0) >= 0).all()
+    assert (samples.busy_ps <= times_ps[:, None]).all()
+    begun = req["first_scheduled"] < times_ps[:, None]
+    assert np.array_equal(samples.prompt_tokens.sum(axis=1), (begun * req["input"]).sum(axis=1))
+    assert np.array_equal(samples.hit_tokens.sum(axis=1), (begun * req["hit"]).sum(axis=1))
+    assert (samples.blocks_used <= sampled.engine.usable_blocks).all()
+    assert ((samples.running > 0) == (samples.blocks_used > 0)).all()
+
+
+def test_samples_by_hand() -> None:
+    """Request 0 comes to instance 0 at 5 ps, request 1 to the added instance at 15 ps; each takes two steps."""
+    cluster = cluster_of([Row(5, 4, 2), Row(15, 6, 2)])
+    cluster.run([Operation(7, "add")], sample_interval_ps=10)
+    samples = cluster.samples()
+    assert samples.time_ps.tolist() == [10, 20, 30]
+    assert samples.running.tolist() == [[1, 0], [1, 1], [0, 1]]
+    assert samples.waiting.tolist() == [[0, 0], [0, 0], [0, 0]]
+    assert samples.blocks_used.tolist() == [[2, 0], [3, 3], [0, 4]]
+    assert samples.prompt_tokens.tolist() == [[4, 0], [4, 6], [4, 6]]
+    assert samples.hit_tokens.tolist() == [[0, 0], [0, 0], [0, 0]]
+    assert samples.busy_ps.tolist() == [[5, 0], [15, 5], [20, 15]]
+
+
+def test_progress_is_told_and_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sim.cluster, "EVENTS_PER_PROGRESS", 50)
+    told: list[Progress] = []
+    cluster = cluster_of([Row(7 * r, 3, 1 + r % 5) for r in range(300)], instances=2)
+    cluster.run(progress=told.append)
+    assert len(told) >= cluster.state.cluster["events"][0] // 100
+    assert told[-1].finished_requests == told[-1].requests == 300
+    assert told[-1].events == cluster.state.cluster["events"][0]
+    for earlier, later in pairwise(told):
+        assert all(a <= b for a, b in zip(earlier, later, strict=True))
+
+
+# --- what SimPy is not asked to do ------------------------------------------------------------------------------------
+
+
+def test_a_plain_run_is_one_call_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And SimPy handles a handful of events, however many requests there are."""
+    reasons: list[int] = []
+    steps = 0
+    simpy_step = simpy.Environment.step
+
+    def step(environment: simpy.Environment) -> None:
+        nonlocal steps
+        steps += 1
+        simpy_step(environment)
+
+    def advance(state: Sim, until_ps: int, router: int, events: int) -> int:
+        reasons.append(compiled(state, until_ps, router, events))
+        return reasons[-1]
+
+    monkeypatch.setattr(simpy.Environment, "step", step)
+    rows = [Row(r, 5, 1 + r % 7) for r in range(5000)]
+    engine = OracleEngine(num_blocks=500, block_size=2, max_num_seqs=16, max_num_batched_tokens=60)
+    with advancing(advance) as compiled:
+        run_kernel(Scenario(rows, engine, flat_steps(10), 4, "least-requests", 0, []))
+    assert len([reason for reason in reasons if reason != GROW]) == 1
+    assert len(reasons) < 12
+    assert steps < 5
