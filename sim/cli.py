@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
-import yaml
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -23,9 +22,10 @@ from workloads import WorkloadError
 from . import cluster
 from .errors import SimError
 from .kernel.routing import ROUTERS
-from .result import Result
+from .routing import find_router
 from .scenario import Scenario, make_scenario, read_scenario
-from .simulation import load_workload, simulate
+from .simulation import load_workload, run_scenario
+from .strict_yaml import load_yaml
 
 app = typer.Typer(
     help="ServeSim: a discrete-event simulator of GPU clusters that serve language models.",
@@ -42,11 +42,19 @@ def main() -> None:
     try:
         app()
     except (SimError, WorkloadError, ProfileError) as error:
-        err.print(f"[red]servesim: error:[/red] {error}", highlight=False, soft_wrap=True, markup=True)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'output'}: {error.strerror}")
+    except MemoryError:
+        _fail("not enough memory for this scenario; use fewer requests or instances")
     except KeyboardInterrupt:
         err.print("servesim: interrupted")
         sys.exit(130)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"servesim: error: {message}", file=sys.stderr)
+    sys.exit(1)
 
 
 # --- run ----------------------------------------------------------------------------------------------------------
@@ -55,7 +63,7 @@ def main() -> None:
 @app.command()
 def run(
     scenario: Annotated[Path | None, typer.Argument(help="Scenario YAML; the options below override it.")] = None,
-    trace: Annotated[Path | None, typer.Option(help="Trace file to replay.")] = None,
+    trace: Annotated[str | None, typer.Option(help="Trace file to replay.")] = None,
     trace_format: Annotated[str | None, typer.Option(help="Its format: see `servesim formats`.")] = None,
     builtin: Annotated[str | None, typer.Option(help="Built-in workload instead of a trace.")] = None,
     gpu: Annotated[str | None, typer.Option(help="GPU: see `servesim gpus`.")] = None,
@@ -83,8 +91,10 @@ def run(
     With several --router options the same workload is run once for each, into a folder each.
     """
     fields = read_scenario(scenario) if scenario else {}
+    if trace or builtin:  # either takes the place of the file's source
+        _set_field(fields, "workload", {**fields.get("workload", {}), "trace": None, "format": None, "builtin": None})
     for field, value in (
-        ("workload.trace", None if trace is None else str(trace)),
+        ("workload.trace", trace),
         ("workload.format", trace_format),
         ("workload.builtin", builtin),
         ("gpu", gpu),
@@ -97,29 +107,35 @@ def run(
             _set_field(fields, field, value)
     for setting in settings or []:
         field, separator, text = setting.partition("=")
-        if not separator:
+        if not separator or not field or not text:
             raise SimError(f"--set {setting}: expected FIELD=VALUE, for example engine.max_num_seqs=256")
-        _set_field(fields, field, _parse_value(setting, text))
+        _set_field(fields, field, load_yaml(text, f"--set {setting}"))
     if "workload" not in fields:
         raise SimError("nothing to run: give a scenario file, or --trace with --trace-format, or --builtin")
 
-    where = str(scenario) if scenario else "options"
-    scenarios = [make_scenario(fields | ({"router": name} if name else {}), where) for name in router or [""]]
-    results: dict[str, Result] = {}
-    workload = load_workload(scenarios[0])
+    where = f"{scenario} and options" if scenario else "options"
+    names = [None] if router is None else router
+    scenarios = [make_scenario(fields if name is None else fields | {"router": name}, where) for name in names]
     for one in scenarios:
-        with _progress_bar(f"{one.router}") as progress:
-            results[one.router] = simulate(one, workload=workload, progress=progress)
+        find_router(one.router)
+    if len({one.router for one in scenarios}) < len(scenarios):
+        raise SimError("--router: each policy can be given once")
     if out_folder:
-        for name, result in results.items():
-            result.write(out_folder / name if len(results) > 1 else out_folder)
-    summaries = [result.summary for result in results.values()]
+        out_folder.mkdir(parents=True, exist_ok=True)
+    requests = load_workload(scenarios[0])
+    summaries = []
+    for one in scenarios:
+        with _progress_bar(one.router, len(requests)) as progress:
+            result = run_scenario(one, requests, progress=progress)
+        summaries.append(result.summary)
+        if out_folder:
+            result.write(out_folder / one.router if len(scenarios) > 1 else out_folder)
     if as_json:
         print(json.dumps(summaries if len(summaries) > 1 else summaries[0], indent=2))
         return
-    _print_summaries(summaries)
+    _print_summaries(scenarios[0], summaries)
     if out_folder:
-        out.print(f"Written to {out_folder}/", highlight=False)
+        out.print(f"Written to {out_folder}/", highlight=False, soft_wrap=True, markup=False)
 
 
 def _set_field(fields: dict[str, Any], path: str, value: Any) -> None:
@@ -131,15 +147,8 @@ def _set_field(fields: dict[str, Any], path: str, value: Any) -> None:
     fields[last] = value
 
 
-def _parse_value(setting: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise SimError(f"--set {setting}: the value is not YAML; quote it") from None
-
-
 @contextmanager
-def _progress_bar(label: str) -> Iterator[Callable[[cluster.Progress], None] | None]:
+def _progress_bar(label: str, requests: int) -> Iterator[Callable[[cluster.Progress], None] | None]:
     """A live bar on a terminal, nothing elsewhere."""
     if not err.is_terminal:
         yield None
@@ -153,13 +162,12 @@ def _progress_bar(label: str) -> Iterator[Callable[[cluster.Progress], None] | N
     )
     started = time.perf_counter()
     with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task(label, total=None, simulated="0 s", speed="-")
+        task = bar.add_task(label, total=requests, simulated="0 s", speed="-")
 
         def update(now: cluster.Progress) -> None:
             speed = now.finished_requests / (time.perf_counter() - started)
             bar.update(
                 task,
-                total=now.requests,
                 completed=now.finished_requests,
                 simulated=f"{now.simulated_s:,.0f} s",
                 speed=f"{speed:,.0f}",
@@ -168,40 +176,53 @@ def _progress_bar(label: str) -> Iterator[Callable[[cluster.Progress], None] | N
         yield update
 
 
-def _print_summaries(summaries: list[dict[str, Any]]) -> None:
-    scenario = Scenario.model_validate(summaries[0]["scenario"])
+def _print_summaries(scenario: Scenario, summaries: list[dict[str, Any]]) -> None:
     first = summaries[0]
-    out.print(
+    _say(
         f"{first['requests']:,} requests on {scenario.instances} x {scenario.gpu}"
         f"{f' (TP {scenario.tp})' if scenario.tp > 1 else ''}, {scenario.model}: {first['input_tokens']:,} prompt and "
-        f"{first['output_tokens']:,} output tokens, {first['kv_blocks']:,} KV blocks an instance",
-        highlight=False,
-        soft_wrap=True,
+        f"{first['output_tokens']:,} output tokens, {first['kv_blocks']:,} KV blocks an instance"
     )
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    heads = ("router", "hit\nratio", "TTFT s\nmean", "\np50", "\np99", "TPOT ms\nmean", "\np99", "ITL ms\np99")
-    for head in (*heads, "E2E s\nmean", "pre-\nempted", "\nreq/s"):
+    heads = (
+        "router",
+        "hit\nratio",
+        "TTFT s\nmean",
+        "\np50",
+        "\np99",
+        "TPOT ms\nmean",
+        "\np99",
+        "E2E s\nmean",
+        "\nreq/s",
+    )
+    for head in heads:
         table.add_column(head, justify="left" if head == "router" else "right", no_wrap=True)
     for one in summaries:
-        ttft, tpot, itl, e2e = (one[key] for key in ("ttft_s", "tpot_s", "itl_s", "e2e_s"))
         table.add_row(
             one["scenario"]["router"],
             _number(one["hit_ratio"], ".1%"),
-            *(_number(ttft[key], ".3f") for key in ("mean", "p50", "p99")),
-            *(_number(tpot[key], ".2f", 1e3) for key in ("mean", "p99")),
-            _number(itl["p99"], ".2f", 1e3),
-            _number(e2e["mean"], ".2f"),
-            f"{one['preemptions']:,}",
+            *(_number(one["ttft_s"][key], ".3f") for key in ("mean", "p50", "p99")),
+            *(_number(one["tpot_s"][key], ".2f", 1e3) for key in ("mean", "p99")),
+            _number(one["e2e_s"]["mean"], ".2f"),
             _number(one["requests_per_s"], ".2f"),
         )
     out.print(table)
     if first["assumptions"]:
-        out.print(
+        _say(
             f"{len(first['assumptions'])} constants behind these step times are assumptions, not measurements: "
-            f"`servesim gpus {scenario.gpu}` lists them.",
-            highlight=False,
-            soft_wrap=True,
+            f"`servesim gpus {scenario.gpu}` lists them."
         )
+    if first["requests_beyond_context"]:
+        _say(
+            f"{first['requests_beyond_context']:,} requests are longer than the context of {scenario.model}; they are "
+            "simulated as if the model took them."
+        )
+    if any(one["operations_not_reached"] for one in summaries):
+        _say("Some operations came after the last request had finished, and did not happen.")
+
+
+def _say(line: str) -> None:
+    out.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _number(value: float | None, form: str, scale: float = 1.0) -> str:
@@ -236,12 +257,11 @@ def gpus(name: Annotated[str | None, typer.Argument(help="Show all values of thi
         return
     gpu = hardware_profiles.load_gpu(name)
     calibration = hardware_profiles.load_calibration(gpu.name, "bf16")
-    table = Table("value", "", "unit", "source", "assumption", title=f"{gpu.name}, bf16")
     for kind, profile in (("gpu", gpu), ("calibration", calibration)):
         for path, quantity in hardware_profiles.quantities(profile).items():
-            reason = f"yes: {quantity.reason}" if quantity.assumption else ""
-            table.add_row(f"{kind}.{path}", f"{quantity.value:g}", quantity.unit, quantity.source, reason)
-    out.print(table)
+            _say(f"{kind}.{path} = {quantity.value:g} {quantity.unit}\n    source: {quantity.source}")
+            if quantity.assumption:
+                _say(f"    assumption: {quantity.reason}")
 
 
 @app.command()

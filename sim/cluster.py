@@ -1,9 +1,11 @@
 """The control plane: SimPy owns the clock of rare events, the compiled kernel everything between two of them.
 
 The kernel is one SimPy process that runs to the time of the next control event. A run without operations, samples,
-progress and Python router is a single kernel call. SimPy's clock counts the kernel's integer picoseconds.
+progress and Python router is a single kernel call, but for returns to enlarge a memory pool. SimPy's clock counts the
+kernel's integer picoseconds.
 """
 
+import operator
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,13 +19,14 @@ from .kernel import advance as kernel
 from .kernel.build import Engine, Requests, add_instances, build, grow_pools
 from .kernel.indicators import hit_tokens, observe
 from .kernel.indirect import router_address
-from .kernel.state import FINISHED, GROW, NEVER, PAUSE, REACHED, ROUTE, STALLED
+from .kernel.state import BAD_CHOICE, FINISHED, GROW, LONGEST_PS, NEVER, PAUSE, REACHED, ROUTE, STALLED, TOO_LONG
 from .kernel.steptime import StepTable
 from .routing import ClusterView, PythonRouter, RoutedRequest, find_router
 
 PS_PER_S = 10**12
 AFTER_OPERATIONS = EventPriority(2)  # SimPy priority: later than every control event (0 and 1) of the same instant
 FOREVER = NEVER - 1
+MOST_SAMPLES = 10_000_000  # instances times sample times: half a gigabyte
 EVENTS_PER_PROGRESS = 500_000  # kernel events between two progress calls, some 0.2 s
 
 STARTING, READY, DRAINING, FAILED = "starting", "ready", "draining", "failed"
@@ -67,9 +70,8 @@ class Samples(NamedTuple):
 class Cluster:
     """Instances of one kind, a router, and the requests that they serve.
 
-    ``router`` names a compiled policy or is a Python router. ``describe(request id)`` gives a Python router its
-    `RoutedRequest`.
-    Raises `SimError` for a request that could never run.
+    ``router`` names a compiled policy or is a Python router, for which ``describe(request id, arrival_s)`` makes the
+    `RoutedRequest`. Raises `SimError` for a request that could never run.
     """
 
     def __init__(
@@ -80,10 +82,10 @@ class Cluster:
         instances: int,
         router: str | PythonRouter,
         router_seed: int = 0,
-        describe: Callable[[int], RoutedRequest] | None = None,
+        describe: Callable[[int, float], RoutedRequest] | None = None,
     ) -> None:
         _check_engine(engine, steps)
-        _check_fit(requests, engine)
+        _check_requests(requests, engine)
         self.engine = engine
         self.env = simpy.Environment(initial_time=0)
         self.state = build(requests, engine, steps, instances, router_seed)
@@ -99,8 +101,10 @@ class Cluster:
             self._router_address = router_address(find_router(router).function)
         else:
             self._python_router = router
-        for i in range(instances):
-            kernel.set_accepting(self.state, i, 1)
+        self._closed_since_ps = 0  # when the last accepting instance ceased to
+        self._operations_done = 0
+        self._report_at = EVENTS_PER_PROGRESS
+        kernel.set_accepting(self.state, 0, instances, 1)
 
     # --- the run ------------------------------------------------------------------------------------------------------
 
@@ -110,9 +114,10 @@ class Cluster:
         sample_interval_ps: int | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        """Serve all requests. Raises `SimError` if some can never be served because no instance accepts requests any
-        more.
+        """Serve all requests, once. Raises `SimError` for an operation that makes no sense, or if requests can never be
+        served because no instance accepts any more.
         """
+        _check_operations(operations, len(self.status))
         for operation in operations:
             self.env.process(self._operate(operation))
         self._sample_interval_ps = sample_interval_ps
@@ -129,26 +134,34 @@ class Cluster:
             if next_control == float("inf"):
                 held = len(self.state.req) - int(self.state.cluster["finished"][0])
                 raise SimError(
-                    f"{held} requests can never be served: no instance accepts requests after "
-                    f"{int(self.state.cluster['clock'][0]) / PS_PER_S:.3f} s; repair or add one"
+                    f"operations: {held} requests can never be served: no instance accepts requests after "
+                    f"{self._closed_since_ps / PS_PER_S:g} s; repair or add one"
                 )
-            resume = simpy.Event(self.env)
+            resume = simpy.Event(self.env)  # a timeout, but with a priority of its own
             resume._ok, resume._value = True, None
             self.env.schedule(resume, priority=AFTER_OPERATIONS, delay=int(next_control) - self.env.now)
             yield resume
 
     def _advance(self, until_ps: int) -> int:
         """Run the kernel up to and including ``until_ps``, answering whatever it asks for."""
-        budget = EVENTS_PER_PROGRESS if self._progress else NEVER // 2
         while True:
             sample_ps = self._next_sample_ps()
+            budget = self._report_at - int(self.state.cluster["events"][0]) if self._progress else NEVER // 2
             reason = kernel.advance(self.state, min(until_ps, sample_ps - 1), self._router_address, budget)
             if reason == GROW:
                 self.state = grow_pools(self.state)
             elif reason == ROUTE:
                 self._ask_router(int(self.state.cluster["asked"][0]))
             elif reason == PAUSE:
+                self._report_at += EVENTS_PER_PROGRESS
                 self._report_progress()
+            elif reason == TOO_LONG:
+                raise SimError(f"the run is longer than the {LONGEST_PS // PS_PER_S:,} s that its clock can count")
+            elif reason == BAD_CHOICE:
+                asked = int(self.state.cluster["asked"][0])
+                raise SimError(
+                    f"the router's choice for request {asked} is no accepting instance; correct its function"
+                )
             elif reason == FINISHED or sample_ps > until_ps or (reason == STALLED and until_ps == FOREVER):
                 if reason != REACHED:
                     self._report_progress()
@@ -171,23 +184,19 @@ class Cluster:
 
     # --- control operations -------------------------------------------------------------------------------------------
 
+    @property
+    def operations_done(self) -> int:
+        """How many of the operations given to `run` have happened; those after the last finish do not."""
+        return self._operations_done
+
     def _operate(self, operation: Operation) -> Generator[simpy.Event, Any, None]:
         yield self.env.timeout(operation.at_ps)
+        self._operations_done += 1
         if operation.kind == "add":
-            expected = len(self.status)
-            if operation.instance not in (None, expected):
-                raise SimError(f"operation add: instance {operation.instance} is not the next one; use {expected}")
             self.add(operation.startup_ps)
-            return
-        actions = {"drain": self.drain, "fail": self.fail, "repair": self.repair}
-        if operation.kind not in actions:
-            raise SimError(unknown_name("operation kind", operation.kind, ["add", *actions]))
-        if operation.instance is None or not 0 <= operation.instance < len(self.status):
-            raise SimError(
-                f"operation {operation.kind}: there is no instance {operation.instance}; "
-                f"use 0 to {len(self.status) - 1}"
-            )
-        actions[operation.kind](operation.instance)
+        else:
+            assert operation.instance is not None  # _check_operations
+            {"drain": self.drain, "fail": self.fail, "repair": self.repair}[operation.kind](operation.instance)
 
     def add(self, startup_ps: int = 0) -> int:
         """Start an instance now; it accepts requests ``startup_ps`` later. Returns its index."""
@@ -201,15 +210,14 @@ class Cluster:
         if startup_ps > 0:
             yield self.env.timeout(startup_ps)
         if self.status[i] == STARTING:
-            self._accept(i, READY)
-        return
-        yield
+            self._accept(i)
 
     def drain(self, i: int) -> None:
         """Instance ``i`` accepts no further requests; those it has finish there."""
         if self.status[i] in (STARTING, READY):
             self.status[i] = DRAINING
-            kernel.set_accepting(self.state, i, 0)
+            kernel.set_accepting(self.state, i, i + 1, 0)
+            self._note_closing()
 
     def fail(self, i: int) -> None:
         """Instance ``i`` loses its cache and gives its requests back to the router; doing it twice changes nothing."""
@@ -217,24 +225,29 @@ class Cluster:
             self.status[i] = FAILED
             self.state.cluster["clock"] = self.env.now
             kernel.fail(self.state, i)
+            self._note_closing()
 
     def repair(self, i: int) -> None:
         """A failed instance accepts requests again, with an empty cache."""
         if self.status[i] == FAILED:
-            self._accept(i, READY)
+            self._accept(i)
 
-    def _accept(self, i: int, status: str) -> None:
-        self.status[i] = status
+    def _accept(self, i: int) -> None:
+        self.status[i] = READY
         self.state.cluster["clock"] = self.env.now
-        kernel.set_accepting(self.state, i, 1)
+        kernel.set_accepting(self.state, i, i + 1, 1)
+
+    def _note_closing(self) -> None:
+        if self.state.cluster["accepting"][0] == 0:
+            self._closed_since_ps = int(self.env.now)
 
     # --- what Python sees of the instances ----------------------------------------------------------------------------
 
-    def _plain_description(self, r: int) -> RoutedRequest:
+    def _plain_description(self, r: int, arrival_s: float) -> RoutedRequest:
         req = self.state.req[r]
         return RoutedRequest(
             id=r,
-            arrival_s=int(req["arrival"]) / PS_PER_S,
+            arrival_s=arrival_s,
             input_tokens=int(req["input"]),
             priority=int(req["priority"]),
             client=-1,
@@ -271,14 +284,16 @@ class Cluster:
     def _ask_router(self, r: int) -> None:
         assert self._python_router is not None
         view = self.view(r)
-        choice = self._python_router(self._describe(r), view)
+        choice = self._python_router(self._describe(r, int(self.state.req["arrival"][r]) / PS_PER_S), view)
         try:
-            chosen = int(choice)
-        except (TypeError, ValueError):
+            chosen = operator.index(choice)
+        except TypeError:
             chosen = -1
         if not 0 <= chosen < len(self.status) or not view.healthy[chosen]:
             healthy = ", ".join(map(str, np.flatnonzero(view.healthy)))
-            raise SimError(f"the Python router chose {choice!r} for request {r}; return one of the healthy: {healthy}")
+            raise SimError(
+                f"the Python router chose {choice!r} for request {r}; return the index of a healthy one: {healthy}"
+            )
         kernel.assign(self.state, r, chosen)
 
     def _next_sample_ps(self) -> int:
@@ -288,6 +303,11 @@ class Cluster:
 
     def _take_sample(self, at_ps: int) -> None:
         """Note the state of all instances just before what happens at ``at_ps``."""
+        if (len(self._sample_times) + 1) * len(self.status) > MOST_SAMPLES:
+            raise SimError(
+                f"series_interval_s: {MOST_SAMPLES:,} samples are taken after {at_ps / PS_PER_S:g} s; "
+                "use a longer interval"
+            )
         self.state.cluster["clock"] = at_ps
         _, blocks_used = self._observe()
         inst = self.state.inst
@@ -315,7 +335,7 @@ def _check_engine(engine: Engine, steps: StepTable) -> None:
     if engine.max_num_batched_tokens < engine.max_num_seqs:
         raise SimError(
             f"engine.max_num_batched_tokens: {engine.max_num_batched_tokens} is below max_num_seqs "
-            f"{engine.max_num_seqs}; a step must have a token for every running request"
+            f"{engine.max_num_seqs}; a step needs a token for every running request, so raise it or lower max_num_seqs"
         )
     for table, entries in (
         (steps.linear_ps, engine.max_num_batched_tokens + 1),
@@ -325,13 +345,39 @@ def _check_engine(engine: Engine, steps: StepTable) -> None:
             raise SimError(f"step tables: {len(table)} entries are too few for {entries - 1} tokens or sequences")
 
 
-def _check_fit(requests: Requests, engine: Engine) -> None:
+def _check_requests(requests: Requests, engine: Engine) -> None:
     tokens = requests.input_tokens.astype(np.int64) + requests.output_tokens - 1
-    blocks = -(-tokens // engine.block_size)
-    most = engine.usable_blocks - engine.watermark_blocks
-    if len(blocks) and blocks.max() > most:
-        row = int(np.argmax(blocks > most))
+    blocks = -(-tokens // engine.block_size) + engine.watermark_blocks
+    if len(blocks) and blocks.max() > engine.usable_blocks:
+        row = int(np.argmax(blocks > engine.usable_blocks))
+        beside = f" beside the watermark's {engine.watermark_blocks}" if engine.watermark_blocks else ""
         raise SimError(
-            f"request {row}: {int(tokens[row]) + 1} tokens need {int(blocks[row])} KV blocks, an instance has {most}; "
-            "use more GPU memory or tensor parallelism, or shorten the request"
+            f"request {row}: its {int(tokens[row]) + 1} tokens need {int(blocks[row]) - engine.watermark_blocks} "
+            f"KV blocks{beside}, an instance has {engine.usable_blocks}; use more memory or tensor parallelism, "
+            "another engine.num_blocks or engine.watermark, or leave the request out"
         )
+
+
+def _check_operations(operations: Sequence[Operation], instances: int) -> None:
+    """Refuse, before the run, what could not happen in it."""
+    order = sorted(range(len(operations)), key=lambda at: operations[at].at_ps)
+    for at in order:
+        operation, where = operations[at], f"operations.{at}"
+        kinds = ("add", "drain", "fail", "repair")
+        if operation.kind not in kinds:
+            raise SimError(unknown_name(f"{where}.kind", operation.kind, kinds))
+        for field, time_ps in (("at_s", operation.at_ps), ("startup_s", operation.startup_ps)):
+            if not 0 <= time_ps <= LONGEST_PS:
+                raise SimError(
+                    f"{where}.{field}: {time_ps / PS_PER_S:g} s is not within 0 to {LONGEST_PS // PS_PER_S:,} s"
+                )
+        if operation.kind == "add":
+            if operation.instance not in (None, instances):
+                raise SimError(f"{where}.instance: the next instance to add is {instances}; leave the field out")
+            instances += 1
+            continue
+        if operation.startup_ps:
+            raise SimError(f"{where}.startup_s: only `add` starts an instance; leave it out")
+        if operation.instance is None or not 0 <= operation.instance < instances:
+            found = "is missing" if operation.instance is None else f"there is no {operation.instance} by then"
+            raise SimError(f"{where}.instance: {found}; use 0 to {instances - 1}")

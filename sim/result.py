@@ -22,13 +22,19 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of one run. ``assumptions`` names the constants behind it that nobody measured."""
+    """The outcome of one run.
+
+    ``assumptions`` names the constants behind it that nobody measured, ``given`` what did not come from the scenario
+    but from the caller, ``beyond_context`` the requests longer than the model's context.
+    """
 
     scenario: Scenario
     workload: Workload
     cluster: Cluster
     front_end_s: float
     assumptions: dict[str, str]
+    given: dict[str, str]
+    beyond_context: int
 
     @cached_property
     def requests(self) -> pd.DataFrame:
@@ -107,6 +113,7 @@ class Result:
         return {
             "schema_version": SCHEMA_VERSION,
             "scenario": self.scenario.model_dump(mode="json"),
+            "given_in_python": self.given,
             "requests": len(table),
             "input_tokens": inputs,
             "output_tokens": outputs,
@@ -124,6 +131,8 @@ class Result:
             "queue_s": distribution(table["queue_s"].to_numpy()),
             "kv_blocks": self.cluster.engine.num_blocks,
             "instances": [self._instance_summary(i, duration_s) for i in range(len(state.inst))],
+            "requests_beyond_context": self.beyond_context,
+            "operations_not_reached": len(self.scenario.operations) - self.cluster.operations_done,
             "assumptions": self.assumptions,
         }
 

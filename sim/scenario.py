@@ -4,14 +4,15 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import SimError
+from .kernel.state import LONGEST_PS
+from .strict_yaml import load_yaml
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-FromZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_PS / 10**12)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class Part(BaseModel):
@@ -27,7 +28,7 @@ class WorkloadSource(Part):
     trace: str | None = None  # path of a trace; in a scenario file relative to that file
     format: str | None = None  # of the trace: see `servesim formats`
     options: dict[str, Any] = {}  # of the format or of the built-in workload
-    start_s: FromZero | None = None  # keep only arrivals in [start_s, end_s)
+    start_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None  # keep only arrivals in [start_s, end_s)
     end_s: Positive | None = None
     requests: Count | None = None  # keep only the first so many
     jitter: bool = False  # spread equal timestamps over the gap to the next
@@ -40,18 +41,24 @@ class WorkloadSource(Part):
             raise ValueError("give either `trace` (with `format`) or `builtin`")
         if (self.trace is None) != (self.format is None):
             raise ValueError("`format` goes with `trace`; `servesim formats` lists the formats")
+        if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(f"`end_s` {self.end_s:g} is not after `start_s` {self.start_s:g}")
         return self
 
 
 class EngineOptions(Part):
     """Options of every instance's engine: vLLM V1's names, meanings and defaults."""
 
-    block_size: Count = 16  # tokens a KV block
-    num_blocks: Annotated[int, Field(ge=2)] | None = None  # None: what the GPU's memory holds
+    block_size: Annotated[int, Field(ge=1, le=2**16)] = 16  # tokens a KV block
+    num_blocks: Annotated[int, Field(ge=2, le=10**9)] | None = None  # None: what the GPU's memory holds
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9  # for weights, activations and KV cache
-    max_num_seqs: Count | None = None  # None: 1024 on GPUs with >= 70 GiB except A100, else 256
-    max_num_batched_tokens: Count | None = None  # None: 8192 on those GPUs, else 2048
-    long_prefill_token_threshold: Annotated[int, Field(ge=0)] = 0  # tokens a prefill may get in a step; 0 = no limit
+    max_num_seqs: Annotated[int, Field(ge=1, le=2**16)] | None = (
+        None  # None: 1024 on GPUs with >= 70 GiB except A100, else 256
+    )
+    max_num_batched_tokens: Annotated[int, Field(ge=1, le=2**20)] | None = None  # None: 8192 on those GPUs, else 2048
+    long_prefill_token_threshold: Annotated[int, Field(ge=0, le=2**20)] = (
+        0  # tokens a prefill may get in a step; 0 = no limit
+    )
     prefix_caching: bool = True
     reserve_full_sequence: bool = True  # admit only what fits as a whole
     watermark: Annotated[float, Field(ge=0, lt=1)] = 0.0  # fraction of the blocks that admissions leave free
@@ -61,10 +68,10 @@ class EngineOptions(Part):
 class ControlOperation(Part):
     """Something that happens to an instance at a given time; see docs/engine-rules.md."""
 
-    at_s: FromZero
+    at_s: Seconds
     kind: Literal["add", "drain", "fail", "repair"]
     instance: Annotated[int, Field(ge=0)] | None = None  # `add` gives the next free index by itself
-    startup_s: FromZero = 0.0  # of an added instance, until it accepts requests
+    startup_s: Seconds = 0.0  # of an added instance, until it accepts requests
 
 
 class Scenario(Part):
@@ -73,28 +80,34 @@ class Scenario(Part):
     workload: WorkloadSource
     gpu: str = "H20"  # see `servesim gpus`; or a YAML file
     model: str = "qwen2.5-7b"  # see `servesim models`; or a Hugging Face config.json
+    calibration: str | None = None  # a YAML file; None: the one shipped for the GPU
     tp: Count = 1  # tensor parallelism: GPUs an instance
-    instances: Count = 1
+    instances: Annotated[int, Field(ge=1, le=10**5)] = 1
     router: str = "lmetric"  # see `servesim routers`
     engine: EngineOptions = EngineOptions()
     operations: list[ControlOperation] = []
-    series_interval_s: Positive | None = 10.0  # between samples of every instance's state; None: no samples
+    series_interval_s: Annotated[float, Field(ge=0.001, le=LONGEST_PS / 10**12)] | None = (
+        10.0  # between samples of every instance's state; None: no samples
+    )
     seed: Annotated[int, Field(ge=0)] = 0
 
 
 def read_scenario(path: str | Path) -> dict[str, Any]:
-    """The fields of a scenario file, not yet validated; a relative trace path becomes relative to the file."""
+    """The fields of a scenario file, not yet validated. Files that it names are looked for beside it."""
     try:
-        fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        fields = load_yaml(Path(path).read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise SimError(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SimError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError:
+        raise SimError(f"{path}: is no text file") from None
     if not isinstance(fields, dict):
         raise SimError(f"{path}: expected fields with values, found {type(fields).__name__}")
     source = fields.get("workload")
-    if isinstance(source, dict) and isinstance(source.get("trace"), str):
-        source["trace"] = str(Path(path).parent / source["trace"])
+    for part, name in ((source, "trace"), (fields, "gpu"), (fields, "model"), (fields, "calibration")):
+        if isinstance(part, dict) and isinstance(part.get(name), str):
+            beside = Path(path).parent / part[name]
+            if name == "trace" or beside.is_file():
+                part[name] = str(beside)
     return fields
 
 
@@ -103,7 +116,7 @@ def make_scenario(fields: dict[str, Any], where: str = "scenario") -> Scenario:
     try:
         return Scenario.model_validate(fields)
     except ValidationError as error:
-        problems = error.errors()
+        problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise SimError(f"{where}: {_problem(problems[0])}{more}") from None
 
@@ -115,6 +128,8 @@ def _problem(problem: Any) -> str:
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
         return f"{field}: unknown key; {hint}"
+    if problem["type"] == "model_type":
+        return f"{field}: expected fields with values, found {problem['input']!r}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{field}: is missing; give it a value"

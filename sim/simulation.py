@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 import workloads
-from hardware_profiles import Gpu, load_calibration, load_gpu, load_model, quantities
+from hardware_profiles import Gpu, ModelShape, load_calibration, load_gpu, load_model, quantities
 from workloads import Workload, WorkloadError
 
 from .cluster import PS_PER_S, Cluster, Operation, Progress
-from .errors import SimError
 from .kernel.build import Engine, Requests
+from .kernel.state import LONGEST_PS
 from .kv_capacity import kv_blocks
 from .latency import LatencyModel
 from .result import Result
@@ -19,7 +19,7 @@ from .scenario import EngineOptions, Scenario, WorkloadSource
 
 WORKLOAD_STREAM, JITTER_STREAM, ROUTER_STREAM = range(3)  # one random stream a purpose
 LARGE_GPU_GIB = 70  # from here on vLLM's API server takes the larger defaults
-LONGEST_RUN_S = 9_000_000  # the clock counts picoseconds in 64 bits: 106 days
+LONGEST_RUN_S = LONGEST_PS // PS_PER_S
 
 
 def simulate(
@@ -32,40 +32,35 @@ def simulate(
 
     Raises `SimError`, `workloads.WorkloadError` or `hardware_profiles.ProfileError`, each with a one-line message.
     """
-    requests = load_workload(scenario) if workload is None else workload
+    given = {}
+    if workload is not None:
+        given["workload"] = f"{len(workload)} requests"
+    if router is not None:
+        given["router"] = getattr(router, "__qualname__", type(router).__qualname__)
+    return run_scenario(scenario, load_workload(scenario) if workload is None else workload, router, progress, given)
+
+
+def run_scenario(
+    scenario: Scenario,
+    requests: Workload,
+    router: PythonRouter | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    given: dict[str, str] | None = None,
+) -> Result:
+    """The same for requests already loaded; ``given`` names what does not come from the scenario."""
     gpu, model = load_gpu(scenario.gpu), load_model(scenario.model)
-    calibration = load_calibration(gpu.name, "bf16")
+    calibration = load_calibration(scenario.calibration or gpu.name, "bf16")
     latency = LatencyModel(model, gpu, calibration, scenario.tp)
-    max_num_seqs, max_num_batched_tokens = batch_limits(scenario.engine, gpu)
-    options = scenario.engine
-    engine = Engine(
-        num_blocks=options.num_blocks
-        or kv_blocks(
-            model,
-            gpu,
-            scenario.tp,
-            options.block_size,
-            max_num_batched_tokens,
-            max_num_seqs,
-            options.gpu_memory_utilization,
-        ),
-        block_size=options.block_size,
-        max_num_seqs=max_num_seqs,
-        max_num_batched_tokens=max_num_batched_tokens,
-        long_prefill_token_threshold=options.long_prefill_token_threshold,
-        prefix_caching=options.prefix_caching,
-        reserve_full_sequence=options.reserve_full_sequence,
-        watermark=options.watermark,
-        queue=options.queue,
-    )
+    engine = _engine(scenario, model, gpu)
+    columns = kernel_requests(requests)
     cluster = Cluster(
-        kernel_requests(requests),
+        columns,
         engine,
-        latency.step_tables(max_num_batched_tokens, max_num_seqs),
+        latency.step_tables(engine.max_num_batched_tokens, engine.max_num_seqs),
         scenario.instances,
         router or scenario.router,
         stream_seed(scenario.seed, ROUTER_STREAM),
-        describe=lambda r: _describe(cluster, requests, r),
+        describe=lambda r, arrival_s: _describe(requests, r, arrival_s),
     )
     cluster.run(
         [
@@ -82,31 +77,62 @@ def simulate(
         for path, quantity in quantities(profile).items()
         if quantity.assumption
     }
-    return Result(scenario, requests, cluster, latency.front_end_s, assumptions)
+    tokens = columns.input_tokens.astype(np.int64) + columns.output_tokens
+    return Result(
+        scenario,
+        requests,
+        cluster,
+        latency.front_end_s,
+        assumptions,
+        given or {},
+        beyond_context=int((tokens > model.max_position_embeddings).sum()),
+    )
+
+
+def _engine(scenario: Scenario, model: ModelShape, gpu: Gpu) -> Engine:
+    options = scenario.engine
+    max_num_seqs, max_num_batched_tokens = batch_limits(options, gpu)
+    num_blocks = options.num_blocks
+    if num_blocks is None:
+        num_blocks = kv_blocks(
+            model,
+            gpu,
+            scenario.tp,
+            options.block_size,
+            max_num_batched_tokens,
+            max_num_seqs,
+            options.gpu_memory_utilization,
+        )
+    return Engine(
+        num_blocks=num_blocks,
+        block_size=options.block_size,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        long_prefill_token_threshold=options.long_prefill_token_threshold,
+        prefix_caching=options.prefix_caching,
+        reserve_full_sequence=options.reserve_full_sequence,
+        watermark=options.watermark,
+        queue=options.queue,
+    )
 
 
 def load_workload(scenario: Scenario) -> Workload:
     """The scenario's requests, transformed as it says."""
     source = scenario.workload
-    workload = _transform(_read(source, scenario.seed), source, scenario.seed)
-    if float(np.nanmax(workload.arrival_s)) > LONGEST_RUN_S:
-        raise WorkloadError(
-            f"arrival_s: {float(np.nanmax(workload.arrival_s)):.0f} s is beyond the {LONGEST_RUN_S} s that a run can "
-            "last; slice the workload (start_s, end_s), which makes times count from start_s"
-        )
-    return workload
+    return _transform(_read(source, scenario.seed), source, scenario.seed)
 
 
 def _read(source: WorkloadSource, seed: int) -> Workload:
     if source.builtin is not None:
-        return workloads.generate(source.builtin, seed=stream_seed(seed, WORKLOAD_STREAM), **source.options)
+        return workloads.generate(source.builtin, stream_seed(seed, WORKLOAD_STREAM), options=source.options)
     assert source.trace is not None and source.format is not None  # WorkloadSource checks it
     return workloads.load(source.trace, source.format, **source.options)
 
 
 def _transform(workload: Workload, source: WorkloadSource, seed: int) -> Workload:
     if source.start_s is not None or source.end_s is not None:
-        workload = workload.slice(source.start_s or 0.0, source.end_s or float("inf"))
+        end_s = float("inf") if source.end_s is None else source.end_s
+        workload = workload.slice(source.start_s or 0.0, end_s)
     if source.requests is not None:
         workload = workload.head(source.requests)
     if source.jitter:
@@ -121,18 +147,25 @@ def _transform(workload: Workload, source: WorkloadSource, seed: int) -> Workloa
 def batch_limits(options: EngineOptions, gpu: Gpu) -> tuple[int, int]:
     """(max_num_seqs, max_num_batched_tokens): as given, else the defaults of vLLM's API server for the GPU."""
     large = gpu.usable_memory_bytes >= LARGE_GPU_GIB * 2**30 and "a100" not in gpu.name.lower()
-    max_num_seqs = options.max_num_seqs or (1024 if large else 256)
-    max_num_batched_tokens = options.max_num_batched_tokens or (8192 if large else 2048)
-    if max_num_batched_tokens < max_num_seqs:
-        raise SimError(
-            f"engine.max_num_batched_tokens: {max_num_batched_tokens} is below max_num_seqs {max_num_seqs}; "
-            "a step needs a token for every running request, so raise it or lower max_num_seqs"
-        )
-    return max_num_seqs, max_num_batched_tokens
+    max_num_seqs, max_num_batched_tokens = options.max_num_seqs, options.max_num_batched_tokens
+    return (
+        (1024 if large else 256) if max_num_seqs is None else max_num_seqs,
+        (8192 if large else 2048) if max_num_batched_tokens is None else max_num_batched_tokens,
+    )
 
 
 def kernel_requests(workload: Workload) -> Requests:
-    """The columns that the kernel needs, times in picoseconds."""
+    """The columns that the kernel needs, times in picoseconds. Raises `WorkloadError` for a time beyond its clock."""
+    for column in ("arrival_s", "think_s"):
+        times_s = np.nan_to_num(getattr(workload, column))
+        if times_s.max() > LONGEST_RUN_S:
+            row = int(np.argmax(times_s > LONGEST_RUN_S))
+            raise WorkloadError(
+                f"{times_s[row]:g} s is beyond the {LONGEST_RUN_S:,} s that a run can last; slice the workload "
+                "(start_s, end_s), after which times count from the start, or correct its time unit or scale",
+                column,
+                row,
+            )
     return Requests(
         arrival_ps=np.rint(np.nan_to_num(workload.arrival_s) * PS_PER_S).astype(np.int64),
         input_tokens=workload.input_tokens,
@@ -155,10 +188,10 @@ def stream_seed(seed: int, purpose: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(1, np.uint64)[0])
 
 
-def _describe(cluster: Cluster, workload: Workload, r: int) -> RoutedRequest:
+def _describe(workload: Workload, r: int, arrival_s: float) -> RoutedRequest:
     return RoutedRequest(
         id=r,
-        arrival_s=int(cluster.state.req["arrival"][r]) / PS_PER_S,
+        arrival_s=arrival_s,
         input_tokens=int(workload.input_tokens[r]),
         priority=int(workload.priority[r]),
         client=int(workload.client[r]),

@@ -1,6 +1,9 @@
 """The command as a user meets it: what it prints and writes, and what it says when the input is wrong."""
 
+import contextlib
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -99,7 +102,8 @@ def test_listings(servesim, command):
 
 def test_gpus_name_shows_sources_and_assumptions(servesim):
     status, printed, _ = servesim("gpus", "h20")
-    assert status == 0 and "hbm_gb_per_s" in printed and "InferSim" in printed and "yes:" in printed
+    assert status == 0 and "gpu.hbm_gb_per_s = 4000 GB/s" in printed and "InferSim" in printed
+    assert "assumption: " in printed
 
 
 @pytest.mark.parametrize("command", ["run", "routers", "formats", "gpus", "models"])
@@ -122,12 +126,35 @@ MISTAKES = {
     "wrong type": (["--set", "engine.block_size=big"], "engine.block_size"),
     "out of range": (["--set", "engine.watermark=1.5"], "engine.watermark"),
     "zero instances": (["--instances", "0"], "instances"),
+    "too many instances": (["--set", "instances=1000000000000"], "instances"),
+    "empty value": (["--set", "engine.num_blocks="], "FIELD=VALUE"),
+    "twice the same key": (["--set", "engine={block_size: 8, block_size: 16}"], "twice"),
+    "not YAML": (["--set", "engine={block_size: ["], "not YAML"),
+    "sexagesimal number": (["--set", "series_interval_s=1:30"], "series_interval_s"),
+    "interval that is no time": (["--set", "series_interval_s=1e-13"], "series_interval_s"),
+    "end before start": (["--set", "workload.start_s=5", "--set", "workload.end_s=3"], "not after"),
+    "part that is no part": (["--set", "engine=fast"], "expected fields with values"),
+    "markup in a name": (["--gpu", "[/x]"], "[/x]"),
+    "the same router twice": (["--router", "vllm", "--router", "vllm"], "once"),
+    "empty router": (["--router", ""], "router"),
+    "seed of the generator": (["--set", "workload.options.seed=3"], "seed"),
+    "think time beyond the clock": (["--set", "workload.options.mean_think_s=1e9"], "think_s"),
+    "time scale beyond the clock": (["--set", "workload.time_scale=1e300"], "arrival_s"),
+    "run beyond the clock": (["--set", "workload.options.mean_think_s=3e5", "--set", "series_interval_s=null"],
+                             "longer than"),
+    "instance missing": (["--set", "operations=[{at_s: 1, kind: fail}]"], "operations.0.instance"),
+    "instance that will never be": (["--set", "operations=[{at_s: 1e6, kind: fail, instance: 7}]"], "use 0 to 1"),
+    "start-up of a failure": (["--set", "operations=[{at_s: 1, kind: fail, instance: 0, startup_s: 3}]"], "startup_s"),
+    "operation beyond the clock": (["--set", "operations=[{at_s: 1e300, kind: add}]"], "operations.0.at_s"),
+    "misspelt field of an operation": (["--set", "operations=[{at_s: 1, knd: add}]"], "'kind'"),
+    "output that is a file": (["--out", __file__], "test_cli.py"),
     "negative scale": (["--set", "workload.time_scale=-1"], "workload.time_scale"),
     "tp without collectives": (["--tp", "3"], "tensor parallelism 3"),
     "tp beyond the heads": (["--tp", "8"], "28"),
     "budget below sequences": (["--set", "engine.max_num_batched_tokens=5"], "max_num_seqs"),
     "request larger than the cache": (["--set", "engine.num_blocks=4"], "KV blocks"),
-    "both sources": (["--trace", "x.jsonl"], "either `trace`"),
+    "both sources": (["--set", "workload.trace=x.jsonl"], "either `trace`"),
+    "trace without format": (["--trace", "x.jsonl"], "either `trace`"),
     "unknown operation": (["--set", "operations=[{at_s: 1, kind: fial, instance: 0}]"], "operations.0.kind"),
     "operation on no instance": (["--set", "operations=[{at_s: 0.1, kind: fail, instance: 7}]"], "use 0 to 1"),
     "nobody left": (["--set", "operations=[{at_s: 0, kind: drain, instance: 0}, {at_s: 0, kind: fail, instance: 1}]"],
@@ -172,6 +199,32 @@ def test_the_installed_command_fails_without_a_traceback(tmp_path):
         cwd=Path(__file__).parents[1],
     )
     assert ended.returncode == 1 and "Traceback" not in ended.stderr and "none.yaml" in ended.stderr
+
+
+def test_a_terminal_sees_progress_and_the_table():
+    """On a pseudo-terminal, where the bar is live."""
+    command = [sys.executable, "-m", "sim.cli", "run", *SMALL]
+    controller, terminal = pty.openpty()
+    run = subprocess.Popen(command, stdout=terminal, stderr=terminal, cwd=Path(__file__).parents[1])
+    os.close(terminal)
+    seen = b""
+    with contextlib.suppress(OSError):  # how the end of a terminal reads on Linux
+        while chunk := os.read(controller, 4096):
+            seen += chunk
+    os.close(controller)
+    assert run.wait() == 0 and b"requests" in seen and b"lmetric" in seen and b"Traceback" not in seen
+
+
+def test_what_is_worth_knowing_is_said(servesim):
+    late = "operations=[{at_s: 1e6, kind: add}]"
+    status, printed, _ = servesim("run", *SMALL, "--set", late, "--set", "workload.options.mean_turns=60")
+    assert status == 0 and "did not happen" in printed and "longer than the context" in printed
+
+
+def test_an_option_takes_the_place_of_the_files_source(servesim, tmp_path):
+    (tmp_path / "scenario.yaml").write_text("workload: {trace: trace.csv, format: csv}\n")
+    status, printed, _ = servesim("run", tmp_path / "scenario.yaml", *SMALL, "--json")
+    assert status == 0 and json.loads(printed)["requests"] == 200
 
 
 @pytest.mark.skipif(not TRACE.exists(), reason="the Mooncake trace is not at ../shared/data/traces")

@@ -79,7 +79,7 @@ def test_a_failed_instance_loses_the_iteration_in_flight_and_its_cache() -> None
     assert column(cluster, "finish") == [57, 67]
     assert column(cluster, "hit") == [0, 4], "the cache is filled anew after the repair"
     assert column(cluster, "preemptions") == [0, 0]
-    assert cluster.state.inst["busy_ps"].tolist() == [10 + 30 + 10], "the lost iteration is no work"
+    assert cluster.state.inst["busy_ps"].tolist() == [20 + 30 + 10], "lost work kept it busy too"
 
 
 def test_a_failed_instance_gives_its_requests_to_the_others() -> None:
@@ -117,16 +117,18 @@ def test_a_failure_makes_a_pending_start_up_void() -> None:
 
 
 def test_requests_that_nobody_will_ever_accept_are_an_error() -> None:
-    with pytest.raises(SimError, match=r"^2 requests can never be served: no instance accepts .*; repair or add one$"):
+    with pytest.raises(SimError, match=r"^operations: 2 requests can never .* after 2e-11 s; repair or add one$"):
         cluster_of([Row(0, 3, 1), Row(30, 3, 1), Row(40, 3, 1)]).run([Operation(20, "drain", 0)])
 
 
 def test_a_request_that_cannot_fit_names_its_row() -> None:
     small = ENGINE._replace(num_blocks=5)
     cluster_of([Row(0, 7, 2)], engine=small).run()
-    with pytest.raises(SimError, match=r"^request 1: 10 tokens need 5 KV blocks, an instance has 4; .*shorten"):
+    with pytest.raises(SimError, match=r"^request 1: its 10 tokens need 5 KV blocks, an instance has 4; use more"):
         cluster_of([Row(0, 7, 2), Row(0, 8, 2)], engine=small)
-    with pytest.raises(SimError, match=r"^request 0: .* an instance has 3; "):
+    with pytest.raises(
+        SimError, match=r"^request 0: .* need 4 KV blocks beside the watermark's 1, an instance has 4; "
+    ):
         cluster_of([Row(0, 7, 2)], engine=small._replace(watermark=0.25))
 
 
@@ -156,10 +158,13 @@ def test_bad_options_are_errors(build: Callable[[], Cluster], message: str) -> N
 @pytest.mark.parametrize(
     ("operation", "message"),
     [
-        (Operation(5, "repare", 0), r"^operation kind: 'repare' is unknown; did you mean repair\?.* known: add, drain"),
-        (Operation(5, "fail", 2), r"^operation fail: there is no instance 2; use 0 to 1$"),
-        (Operation(5, "drain"), r"^operation drain: there is no instance None; use 0 to 1$"),
-        (Operation(5, "add", 7), r"^operation add: instance 7 is not the next one; use 2$"),
+        (
+            Operation(5, "repare", 0),
+            r"^operations.0.kind: 'repare' is unknown; did you mean repair\?.* known: add, drain",
+        ),
+        (Operation(5, "fail", 2), r"^operations.0.instance: there is no 2 by then; use 0 to 1$"),
+        (Operation(5, "drain"), r"^operations.0.instance: is missing; use 0 to 1$"),
+        (Operation(5, "add", 7), r"^operations.0.instance: the next instance to add is 2; leave the field out$"),
     ],
 )
 def test_bad_operations_are_errors(operation: Operation, message: str) -> None:
@@ -240,7 +245,9 @@ def test_a_wrong_choice_is_an_error_that_names_the_healthy(choice: object) -> No
     cluster = cluster_of([Row(20, 3, 1)], 3, lambda request, view: choice)  # type: ignore[arg-type, return-value]
     with pytest.raises(SimError) as error:
         cluster.run([Operation(10, "fail", 1)])
-    assert str(error.value) == (f"the Python router chose {choice!r} for request 0; return one of the healthy: 0, 2")
+    assert str(error.value) == (
+        f"the Python router chose {choice!r} for request 0; return the index of a healthy one: 0, 2"
+    )
 
 
 def test_a_numpy_integer_is_a_good_choice() -> None:
@@ -333,3 +340,28 @@ def test_a_plain_run_is_one_call_of_the_kernel(monkeypatch: pytest.MonkeyPatch) 
     assert len([reason for reason in reasons if reason != GROW]) == 1
     assert len(reasons) < 12
     assert steps < 5
+
+
+def test_a_compiled_router_that_chooses_nobody_is_an_error() -> None:
+    from sim.kernel.routing import ROUTERS, router
+
+    @router("nobody")
+    def nobody(sim, r):  # type: ignore[no-untyped-def]
+        """always instance 7"""
+        return 7
+
+    try:
+        with pytest.raises(SimError, match="the router's choice for request 0 is no accepting instance"):
+            cluster_of([Row(0, 3, 1)], 2, "nobody").run()
+        with pytest.raises(ValueError, match="exists already"):
+            router("nobody")(lambda sim, r: 0)
+    finally:
+        del ROUTERS["nobody"]
+
+
+def test_progress_comes_with_samples_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.cluster.EVENTS_PER_PROGRESS", 10)
+    seen = []
+    cluster = cluster_of([Row(50 * k, 3, 3) for k in range(20)])
+    cluster.run(sample_interval_ps=20, progress=seen.append)
+    assert len(seen) >= int(cluster.state.cluster["events"][0]) // 10

@@ -72,6 +72,25 @@ def test_one_output_token_has_no_tpot():
     assert summary["tpot_s"]["mean"] is None and summary["ttft_s"]["mean"] > 0
 
 
+def test_lost_work_counts_as_busy():
+    workload = Workload.build(arrival_s=[0.0], input_tokens=[8000], output_tokens=[1])
+    fields = {"operations": [{"at_s": 0.25, "kind": "fail", "instance": 0}], "series_interval_s": 0.1, "instances": 2}
+    result = simulate(make_scenario(SCENARIO.model_dump() | fields), workload=workload)
+    busy_s = 0.1 * result.series.groupby("instance")["busy_fraction"].sum()
+    assert result.series["busy_fraction"].between(0, 1 + 1e-9).all()
+    assert busy_s[0] == pytest.approx(0.25)
+
+
+def test_the_summary_says_what_was_given_in_python():
+    def first(request, view):
+        return 0
+
+    workload = Workload.build(arrival_s=[0.0], input_tokens=[10], output_tokens=[1])
+    given = simulate(SCENARIO, workload=workload, router=first).summary["given_in_python"]
+    assert given["workload"] == "1 requests" and given["router"].endswith("first")
+    assert simulate(SCENARIO).summary["given_in_python"] == {}
+
+
 def test_sampling_changes_nothing():
     plain = simulate(SCENARIO.model_copy(update={"series_interval_s": None})).requests
     assert simulate(SCENARIO.model_copy(update={"series_interval_s": 0.01})).requests.equals(plain)

@@ -19,7 +19,7 @@ def write_jsonl(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-def complaint(path: Path, format: str, **options: Any) -> str:
+def complaint(path: Path, format: str, /, **options: Any) -> str:
     with pytest.raises(TraceError) as caught:
         load(path, format, **options)
     message = str(caught.value)
@@ -61,9 +61,10 @@ def test_gzip_and_plain_are_the_same(tmp_path):
         ({"output_length": 2**31}, "output_length: 2147483648 does not fit int32"),
         ({"output_length": 2**63}, "output_length: 9223372036854775808 is not an integer"),
         ({"timestamp": -1}, "timestamp: -0.001 is not a finite time from 0 on"),
-        ({"timestamp": "now"}, "timestamp: 'now' is not a number"),
-        ({"timestamp": None}, "timestamp: None is not a number"),
-        ({"timestamp": float("nan")}, "timestamp: nan is no time"),
+        ({"timestamp": "now"}, "timestamp: 'now' is not a finite number"),
+        ({"timestamp": None}, "timestamp: None is not a finite number"),
+        ({"timestamp": float("inf")}, "timestamp: inf is not a finite number"),
+        ({"timestamp": float("nan")}, "timestamp: nan is not a finite number"),
         ({"hash_ids": [1]}, "hash_ids: 1 ids for 600 tokens in blocks of 512; expected 2"),
         ({"hash_ids": [1, 2, 3]}, "hash_ids: 3 ids for 600 tokens in blocks of 512; expected 2"),
         ({"hash_ids": [1, 2.5]}, "hash_ids: is not a list of integers or strings"),
@@ -98,7 +99,8 @@ def test_bad_mooncake_files(tmp_path, text: str, message: str):
 
 def test_files_that_cannot_be_read(tmp_path):
     assert complaint(tmp_path / "none.jsonl", "mooncake") == ": no such file"
-    assert ": not readable" in complaint(tmp_path, "mooncake")
+    for format in ("csv", "mooncake"):
+        assert complaint(tmp_path, format) == ": is a directory; give a file"
     damaged = tmp_path / "t.jsonl.gz"
     good = gzip.compress(json.dumps(GOOD_MOONCAKE).encode())
     for raw in (good[:-12], b"not gzip", good[:12] + b"\xff" * 20):
@@ -130,6 +132,10 @@ def test_azure(tmp_path):
     ("line", "message"),
     [
         ("yesterday,1,1", ":2: TIMESTAMP: 'yesterday' is not a time such as 2023-11-16 18:17:03.9799600"),
+        (
+            "\u0662\u0660\u0662\u0663-11-16 00:00:00.0,1,1",
+            ":2: TIMESTAMP: '\u0662\u0660\u0662\u0663-11-16 00:00:00.0' is not a time",
+        ),
         ("2023-13-16 00:00:00.0,1,1", ":2: TIMESTAMP: '2023-13-16 00:00:00.0' is not a time"),
         ("2023-11-16 00:00:00.0,0,1", ":2: ContextTokens: 0 is below 1"),
         ("2023-11-16 00:00:00.0,1,1.5", ":2: GeneratedTokens: '1.5' is not an integer"),
@@ -224,7 +230,7 @@ GOOD_CSV = "arrival_s,input_tokens,output_tokens\n0,1,1\n"
         (
             GOOD_CSV,
             {"columns": {"arrival_s": "arrival"}},
-            ":1: arrival: missing field; did you mean 'arrival_s'?",
+            ":1: arrival: missing field; did you mean 'arrival_s'?; else tell the file's name for it with the option",
         ),
         (GOOD_CSV, {"columns": {"client": "user"}}, ":1: user: missing field"),
         (GOOD_CSV, {"time_unit": "min"}, "time_unit: unknown unit 'min'"),
@@ -250,6 +256,90 @@ GOOD_CSV = "arrival_s,input_tokens,output_tokens\n0,1,1\n"
 def test_bad_generic_files_and_options(tmp_path, text: str, options: dict[str, Any], message: str):
     (tmp_path / "t.csv").write_text(text)
     assert message in complaint(tmp_path / "t.csv", "csv", **options)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        *(("columns", value, "a mapping of strings to strings") for value in (5, [1, 2], "foo")),
+        *(("columns", {"arrival_s": field}, "a mapping of strings to strings") for field in (5, [1], None)),
+        ("columns", {5: "arrival_s"}, "a mapping of strings to strings"),
+        *(("time_unit", value, "a string") for value in (["s"], 5, None)),
+        *(("ignore", value, "a list of strings") for value in (5, [5], None, "output_tokens", {"model": 1})),
+        *(("hash_block_tokens", value, "an integer") for value in ("abc", "16", 1.5, True, [16])),
+    ],
+)
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_options_of_a_wrong_type(tmp_path, format: str, option: str, value: Any, expected: str):
+    message = complaint(tmp_path / "t", format, **{option: value})
+    assert message == f"option '{option}' of trace format '{format}': expected {expected}, got {value!r}"
+
+
+@pytest.mark.parametrize("option", ["path", "format", "self"])
+def test_options_may_have_the_names_of_parameters(tmp_path, option: str):
+    assert f"unknown option '{option}' of trace format 'csv'" in complaint(tmp_path / "t", "csv", **{option: 1})
+
+
+@pytest.mark.parametrize("value", [0, -1, 2**31, 10**40])
+def test_hash_block_tokens_out_of_range(tmp_path, value: int):
+    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens,hash_ids\n0,1,1,5\n")
+    message = complaint(tmp_path / "t.csv", "csv", hash_block_tokens=value)
+    assert message.startswith("hash_block_tokens: must be from 1 to 2147483647, got ")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"arrival_s": "input_tokens"}, "columns: arrival_s and input_tokens are both read from the field 'input_tok"),
+        ({"client": "user", "session": "user"}, "columns: client and session are both read from the field 'user'"),
+    ],
+)
+def test_two_columns_from_one_field(tmp_path, columns: dict[str, str], message: str):
+    (tmp_path / "t.csv").write_text(GOOD_CSV)
+    assert complaint(tmp_path / "t.csv", "csv", columns=columns).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("columns", "client", "session"),
+    [({}, 3, 4), ({"session": "client", "client": "session"}, 4, 3), ({"session": "client"}, -1, 3)],
+)
+def test_columns_may_take_the_field_of_another_name(tmp_path, columns: dict[str, str], client: int, session: int):
+    path = tmp_path / "t.csv"
+    path.write_text("arrival_s,input_tokens,output_tokens,client,session\n0,1,1,3,4\n")
+    ignore = ["session"] if len(columns) == 1 else []
+    workload = load(path, "csv", columns=columns, ignore=ignore)
+    assert (workload.client[0], workload.session[0]) == (client, session)
+
+
+@pytest.mark.parametrize(("mark", "shown"), [(";", "';'"), ("\t", r"'\t'"), ("|", "'|'")])
+def test_another_delimiter_is_named(tmp_path, mark: str, shown: str):
+    (tmp_path / "t.csv").write_text(GOOD_CSV.replace(",", mark))
+    expected = f":1: the cells are separated by {shown}, not ','; save the file with commas"
+    assert complaint(tmp_path / "t.csv", "csv") == expected
+
+
+@pytest.mark.parametrize("cell", ["1_0", " 5", "5 ", "\u0665", "", "+", "0x1", "5.", "1e1", "5\n"])
+def test_csv_cells_that_are_no_integers(tmp_path, cell: str):
+    (tmp_path / "t.csv").write_text(f'arrival_s,input_tokens,output_tokens\n0,1,"{cell}"\n')
+    message = f"output_tokens: {cell!r} is not an integer; correct or delete the line"
+    assert complaint(tmp_path / "t.csv", "csv").endswith(message)
+
+
+@pytest.mark.parametrize(
+    "cell", ["1_0", " 5", "5 ", "\u0665", "nan", "inf", "-Infinity", "1e999", ".", "1e", "0x1p3", "1,5"]
+)
+def test_csv_cells_that_are_no_numbers(tmp_path, cell: str):
+    (tmp_path / "t.csv").write_text(f'arrival_s,input_tokens,output_tokens\n"{cell}",1,1\n')
+    message = f":2: arrival_s: {cell!r} is not a finite number; correct or delete the line"
+    assert complaint(tmp_path / "t.csv", "csv") == message
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"), [("+5", 5), ("007", 7), (".5", 0.5), ("5.", 5), ("1.5e+1", 15), ("2E-1", 0.2)]
+)
+def test_csv_cells_that_are_numbers(tmp_path, cell: str, number: float):
+    (tmp_path / "t.csv").write_text(f"arrival_s,input_tokens,output_tokens\n{cell},+1,01\n")
+    assert load(tmp_path / "t.csv", "csv").arrival_s.tolist() == [number]
 
 
 def test_parquet_is_a_format(tmp_path):

@@ -248,6 +248,9 @@ def test_bad_parquet(tmp_path):
         return str(caught.value)
 
     assert "no such file" in error()
+    path.mkdir()
+    assert "is a directory; give a file" in error()
+    path.rmdir()
     path.write_bytes(b"PAR1 and then nothing")
     assert "not readable as Parquet" in error()
     three_turns().to_parquet(path)

@@ -1,7 +1,9 @@
 """Workloads that need no file."""
 
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from reprlib import repr as short_repr
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,9 @@ from workloads.workload import Workload
 SYSTEM_PROMPT_TOKENS = (256, 2048)  # uniform: least, most
 USER_TOKENS = (60.0, 1.0)  # lognormal: median, sigma
 OUTPUT_TOKENS = (200.0, 0.8)  # lognormal: median, sigma
+
+MOST_REQUESTS, MOST_CLIENTS = 100_000_000, 1_000_000
+LARGEST_FLOAT = sys.float_info.max
 
 
 def shared_prefix_chat(
@@ -37,22 +42,26 @@ def shared_prefix_chat(
     depends on the seed and the means, not on the numbers of clients and requests. Raises WorkloadError for a
     parameter out of range.
     """
-    _require_at_least(1, requests=requests, clients=clients, mean_turns=mean_turns)
-    _require_at_least(0, zipf_exponent=zipf_exponent, mean_think_s=mean_think_s)
-    if not 0 < rate_per_s < float("inf"):
-        raise WorkloadError(f"shared_prefix_chat: rate_per_s must be a positive number, got {rate_per_s}")
-    start_stream, choice_stream, *client_seeds = np.random.SeedSequence(seed).spawn(2 + clients)
-    streams = [[np.random.default_rng(child) for child in client_seed.spawn(5)] for client_seed in client_seeds]
+    _require("requests", requests, 1 <= requests <= MOST_REQUESTS, f"from 1 to {MOST_REQUESTS}")
+    _require("clients", clients, 1 <= clients <= MOST_CLIENTS, f"from 1 to {MOST_CLIENTS}")
+    _require("rate_per_s", rate_per_s, 0 < rate_per_s <= LARGEST_FLOAT, "a positive number")
+    _require("mean_turns", mean_turns, 1 <= mean_turns <= LARGEST_FLOAT, "a number from 1 on")
+    _require("zipf_exponent", zipf_exponent, 0 <= zipf_exponent <= LARGEST_FLOAT, "a number from 0 on")
+    _require("mean_think_s", mean_think_s, 0 <= mean_think_s <= LARGEST_FLOAT, "a number from 0 on")
+
+    def stream(*key: int) -> np.random.Generator:
+        """Stream 0: starts; 1: choices; (2 + c, purpose): of client c."""
+        return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
     # Conversations; there are no more than requests, as each has a turn.
-    start_s = np.cumsum(np.random.default_rng(start_stream).exponential(mean_turns / rate_per_s, requests))
-    popularity = np.cumsum(np.arange(1.0, clients + 1) ** -zipf_exponent)
-    choice = np.random.default_rng(choice_stream).random(requests)
-    client = np.searchsorted(popularity / popularity[-1], choice, side="right")
+    with np.errstate(over="ignore"):  # Workload.build rejects infinite times
+        start_s = np.cumsum(stream(0).exponential(mean_turns / rate_per_s, requests))
+    popularity = np.cumsum(np.arange(1.0, clients + 1) ** -float(zipf_exponent))
+    client = np.searchsorted(popularity / popularity[-1], stream(1).random(requests), side="right")
     turns = np.zeros(requests, np.int64)
-    for c, (_, turns_rng, *_) in enumerate(streams):
-        mine = np.flatnonzero(client == c)
-        turns[mine] = turns_rng.geometric(1 / mean_turns, len(mine))
+    for c, mine in _rows_of_each(client):
+        turns[mine] = stream(2 + c, 1).geometric(1 / mean_turns, len(mine))
+    turns = np.minimum(turns, requests)  # rows are cut there anyway; the sum must not overflow
     conversations = int(np.searchsorted(np.cumsum(turns), requests)) + 1
     start_s, client, turns = start_s[:conversations], client[:conversations], turns[:conversations]
     turns[-1] -= turns.sum() - requests
@@ -65,12 +74,11 @@ def shared_prefix_chat(
     system_tokens = np.zeros(clients, np.int64)
     user_tokens, output_tokens = np.zeros(requests, np.int64), np.zeros(requests, np.int64)
     think_s = np.zeros(requests)
-    for c, (system_rng, _, user_rng, output_rng, think_rng) in enumerate(streams):
-        mine = np.flatnonzero(client[session] == c)
-        system_tokens[c] = system_rng.integers(*SYSTEM_PROMPT_TOKENS, endpoint=True)
-        user_tokens[mine] = _lognormal(user_rng, *USER_TOKENS, len(mine))
-        output_tokens[mine] = _lognormal(output_rng, *OUTPUT_TOKENS, len(mine))
-        think_s[mine] = think_rng.exponential(mean_think_s, len(mine))
+    for c, mine in _rows_of_each(client[session]):
+        system_tokens[c] = stream(2 + c, 0).integers(*SYSTEM_PROMPT_TOKENS, endpoint=True)
+        user_tokens[mine] = _lognormal(stream(2 + c, 2), *USER_TOKENS, len(mine))
+        output_tokens[mine] = _lognormal(stream(2 + c, 3), *OUTPUT_TOKENS, len(mine))
+        think_s[mine] = stream(2 + c, 4).exponential(mean_think_s, len(mine))
     said_before = np.cumsum(user_tokens + output_tokens) - user_tokens - output_tokens
     input_tokens = system_tokens[client[session]] + said_before - said_before[first_row[session]] + user_tokens
 
@@ -98,21 +106,27 @@ def shared_prefix_chat(
     )
 
 
+def _rows_of_each(client: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each client that occurs, with its rows."""
+    order = np.argsort(client, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(client[order])) + 1):
+        yield int(client[rows[0]]), rows
+
+
 def _lognormal(rng: np.random.Generator, median: float, sigma: float, size: int) -> NDArray[np.int64]:
     """Token counts, at least 1."""
     return np.ceil(rng.lognormal(np.log(median), sigma, size)).astype(np.int64)
 
 
-def _require_at_least(least: int, **parameters: float) -> None:
-    for name, value in parameters.items():
-        if not least <= value < float("inf"):
-            raise WorkloadError(f"shared_prefix_chat: {name} must be a number from {least} on, got {value}")
+def _require(name: str, value: float, good: bool, expected: str) -> None:
+    if not good:
+        raise WorkloadError(f"shared_prefix_chat: {name} must be {expected}, got {short_repr(value)}")
 
 
 BUILTINS: dict[str, Callable[..., Workload]] = {"shared-prefix-chat": shared_prefix_chat}
 
 
-def generate(name: str, seed: int, **options: Any) -> Workload:
+def generate(name: str, seed: int, options: Mapping[str, Any]) -> Workload:
     """The built-in workload called `name`; `options` are the other parameters of its function.
 
     Raises WorkloadError for an unknown name or option.
@@ -122,9 +136,12 @@ def generate(name: str, seed: int, **options: Any) -> Workload:
     parameters = inspect.signature(BUILTINS[name]).parameters
     known = [parameter for parameter in parameters if parameter != "seed"]
     for option, value in options.items():
+        if option == "seed":
+            raise WorkloadError(f"option 'seed' of workload '{name}': use the scenario's seed instead")
         if option not in known:
             raise WorkloadError(f"unknown option '{option}' of workload '{name}'; {did_you_mean(option, known)}")
         expected = type(parameters[option].default)
         if isinstance(value, bool) or not isinstance(value, (int, expected)):
-            raise WorkloadError(f"option '{option}' of workload '{name}': expected {expected.__name__}, got {value!r}")
+            problem = f"expected {expected.__name__}, got {short_repr(value)}"
+            raise WorkloadError(f"option '{option}' of workload '{name}': {problem}")
     return BUILTINS[name](seed=seed, **options)

@@ -293,6 +293,8 @@ class Workload:
     @classmethod
     def from_parquet(cls, path: str | Path) -> "Workload":
         """Read what `to_parquet` wrote. Raises WorkloadError naming the file."""
+        if Path(path).is_dir():
+            raise WorkloadError(f"{path}: is a directory; give a file")
         if not Path(path).is_file():
             raise WorkloadError(f"{path}: no such file")
         try:

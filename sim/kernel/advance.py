@@ -8,7 +8,22 @@ from .jit import compiled, inlined
 from .kvcache import forget_everything
 from .queues import heap_pop, prefill_remove, run_remove
 from .record import record_jump
-from .state import FINISHED, GROW, HELD, NEVER, NONE, PAUSE, PREFILL, REACHED, ROUTE, STALLED
+from .state import (
+    BAD_CHOICE,
+    FINISHED,
+    GROW,
+    HELD,
+    LONGEST_PS,
+    NEVER,
+    NONE,
+    PAUSE,
+    PREFILL,
+    REACHED,
+    ROUTE,
+    STALLED,
+    TOO_LONG,
+)
+from .steptime import jump_ps
 
 
 @inlined
@@ -69,9 +84,10 @@ def advance(sim, until, router, events):
     """Run every event up to and including time ``until`` (ps); return why it stopped.
 
     ``router`` is the address of a compiled policy, or 0 to return ROUTE for every arrival, with the request in
-    ``cluster.asked`` (`assign` it, then go on). After ``events`` events it returns PAUSE; GROW asks for larger
-    pools, REACHED and FINISHED speak for themselves, STALLED means that requests wait at the router and nothing can
-    happen until an instance accepts.
+    ``cluster.asked`` (`assign` it, then go on). After ``events`` events it returns PAUSE; GROW asks for larger pools,
+    REACHED and FINISHED speak for themselves, STALLED means that requests wait at the router and nothing can happen
+    until an instance accepts. TOO_LONG is the end of the clock. BAD_CHOICE says that the router chose no accepting
+    instance for ``cluster.asked``.
     """
     cluster = sim.cluster[0]
     stop = cluster.events + events
@@ -85,6 +101,8 @@ def advance(sim, until, router, events):
             return FINISHED if cluster.finished == len(sim.req) else STALLED
         if now > until:
             return REACHED
+        if now > LONGEST_PS:
+            return TOO_LONG
         if cluster.events >= stop:
             return PAUSE
         if not _pools_suffice(sim):
@@ -101,7 +119,11 @@ def advance(sim, until, router, events):
                 cluster.asked = r
                 return ROUTE
             else:
-                assign(sim, r, call_router(router, sim, r))
+                choice = call_router(router, sim, r)
+                if choice < 0 or choice >= len(sim.inst) or sim.inst[choice].accepting == 0:
+                    cluster.asked = r
+                    return BAD_CHOICE
+                assign(sim, r, choice)
         else:
             cluster.starts -= 1
             i = sim.starts[cluster.starts]
@@ -110,10 +132,11 @@ def advance(sim, until, router, events):
 
 
 @compiled
-def set_accepting(sim, i, accepts):
-    """Instance ``i`` accepts requests from now on, or no longer."""
+def set_accepting(sim, first, end, accepts):
+    """Instances ``first`` to ``end`` - 1 accept requests from now on, or no longer."""
     cluster = sim.cluster[0]
-    sim.inst[i].accepting = accepts
+    for i in range(first, end):
+        sim.inst[i].accepting = accepts
     cluster.accepting = 0
     for k in range(len(sim.inst)):
         if sim.inst[k].accepting == 1:
@@ -149,9 +172,11 @@ def fail(sim, i):
     gone.
     """
     inst = sim.inst[i]
-    set_accepting(sim, i, 0)
+    set_accepting(sim, i, i + 1, 0)
     if inst.planned > 0:
-        record_jump(sim, i, started_iterations(sim, i) - 1, inst.decoding)
+        ended = started_iterations(sim, i) - 1
+        record_jump(sim, i, ended, inst.decoding)
+        inst.busy_ps += sim.cluster[0].clock - inst.start - jump_ps(inst.step_ps, inst.slope_ps, ended)
     forget_everything(sim, i)
     while inst.run_head != NONE:
         r = inst.run_head

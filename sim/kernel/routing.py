@@ -30,6 +30,8 @@ def router(name: str) -> Callable[[Callable], Any]:
     """Compile a policy and register it under ``name``; its docstring's first line describes it to users."""
 
     def register(function: Callable) -> Any:
+        if name in ROUTERS:
+            raise ValueError(f"router {name!r} exists already; choose another name")
         description = (inspect.getdoc(function) or "").split("\n")[0]
         ROUTERS[name] = Router(name, description, compiled(function))
         return ROUTERS[name].function

@@ -17,6 +17,7 @@ from .handle import address_table, register_state
 
 NONE = -1
 NEVER = np.iinfo(np.int64).max
+LONGEST_PS = 4 * 10**18  # 46 days: leaves room for a think time and a jump below the limit of int64
 
 # Request states. A decode request that a step could not schedule is parked: out of the batch totals until it is
 # scheduled again.
@@ -26,7 +27,7 @@ ABSENT, HELD, WAITING, PREFILL, DECODE, PARKED, DONE = range(7)
 TAIL_PRIVATE, TAIL_INHERITED, TAIL_LIVE = range(3)
 
 # Why `advance` returned.
-REACHED, FINISHED, STALLED, ROUTE, GROW, PAUSE = range(6)
+REACHED, FINISHED, STALLED, ROUTE, GROW, PAUSE, TOO_LONG, BAD_CHOICE = range(8)
 
 # All 64 bits wide: an index of another width would make Numba compile every function once per width.
 Time = Count = Index = np.int64

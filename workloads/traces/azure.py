@@ -13,7 +13,7 @@ from workloads.traces.table import read_csv
 from workloads.workload import Workload
 
 FIELD_OF = {"arrival_s": "TIMESTAMP", "input_tokens": "ContextTokens", "output_tokens": "GeneratedTokens"}
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,9})?")
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,9})?", re.ASCII)
 
 
 @trace_format("azure", "Azure LLM inference 2023 CSV: TIMESTAMP, ContextTokens, GeneratedTokens")

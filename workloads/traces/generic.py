@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from workloads.workload import COLUMNS, Workload
 UNITS_PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 REQUIRED = ("arrival_s", "input_tokens", "output_tokens")
 REFERENCES = ("parent", "prefix_request")
+MOST_BLOCK_TOKENS = 2**31 - 1
 
 
 @trace_format("csv", "CSV with a header line and named columns")
@@ -43,12 +45,21 @@ def read_jsonl_trace(
 
 
 def _field_of(columns: Mapping[str, str] | None) -> dict[str, str]:
-    """The file's name for each of our columns: ours, unless `columns` says otherwise."""
-    ours = [*COLUMNS, "hash_ids"]
-    for name in columns or {}:
+    """The file's name for each of our columns: as `columns` says, else ours.
+
+    An optional column has none if `columns` gives the field of its name to another.
+    """
+    ours, mapped = [*COLUMNS, "hash_ids"], dict(columns or {})
+    for name in mapped:
         if name not in ours:
             raise TraceError(f"columns: unknown column '{name}'; {did_you_mean(name, ours)}")
-    return {name: name for name in ours} | dict(columns or {})
+    field_of = {name: name for name in ours if name in REQUIRED or name not in mapped.values()} | mapped
+    column_of: dict[str, str] = {}
+    for name, field in field_of.items():
+        if (other := column_of.setdefault(field, name)) != name:
+            problem = f"{other} and {name} are both read from the field '{field}'; map one of them to another field"
+            raise TraceError(f"columns: {problem}")
+    return field_of
 
 
 def _workload(
@@ -61,10 +72,14 @@ def _workload(
     if time_unit not in UNITS_PER_S:
         raise TraceError(f"time_unit: unknown unit '{time_unit}'; {did_you_mean(time_unit, UNITS_PER_S)}")
     table = table.without(ignore)
-    table.check_fields([*REQUIRED, *mapped], "else map it with columns or list it in ignore")
+    if_missing = "else tell the file's name for it with the option columns"
+    table.check_fields([*REQUIRED, *mapped], "else map it with columns or list it in ignore", if_missing)
     has_hashes = "hash_ids" in table
-    if has_hashes and (hash_block_tokens is None or hash_block_tokens < 1):
-        raise TraceError(f"{table.path}: hash_ids: needs the option hash_block_tokens, got {hash_block_tokens}")
+    if hash_block_tokens is not None and not 1 <= hash_block_tokens <= MOST_BLOCK_TOKENS:
+        got = short_repr(hash_block_tokens)
+        raise TraceError(f"hash_block_tokens: must be from 1 to {MOST_BLOCK_TOKENS}, got {got}")
+    if has_hashes and hash_block_tokens is None:
+        raise TraceError(f"{table.path}: hash_ids: needs the option hash_block_tokens, the tokens of a block")
     if not has_hashes and hash_block_tokens is not None:
         raise TraceError(f"{table.path}: hash_block_tokens is given, but the file has no hash_ids")
     if has_hashes and "prefix_request" in table:

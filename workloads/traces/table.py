@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import math
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +18,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from workloads.errors import TraceError, WorkloadError, did_you_mean
 from workloads.workload import Workload
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Table:
     text: bool
 
     def __contains__(self, column: str) -> bool:
-        return self.field_of[column] in self.cells
+        return self.field_of.get(column) in self.cells
 
     def error(self, row: int, column: str, problem: str) -> TraceError:
         return TraceError(f"{self.path}:{self.lines[row]}: {self.field_of[column]}: {problem}")
@@ -44,12 +49,13 @@ class Table:
                 raise TraceError(f"{self.path}:1: {field}: {problem}")
         return replace(self, cells={field: self.cells[field] for field in self.cells if field not in fields})
 
-    def check_fields(self, required: Iterable[str], remedy: str) -> None:
-        """All required columns are there, and no field that is not in `field_of`."""
+    def check_fields(self, required: Iterable[str], remedy: str, if_missing: str | None = None) -> None:
+        """All required columns are there (else `if_missing` or `remedy`), and no field not in `field_of`."""
         for column in required:
             if column not in self:
-                near = did_you_mean(self.field_of[column], self.cells)
-                raise TraceError(f"{self.path}:1: {self.field_of[column]}: missing field; {near}")
+                field = self.field_of[column]
+                problem = f"missing field; {did_you_mean(field, self.cells)}; {if_missing or remedy}"
+                raise TraceError(f"{self.path}:1: {field}: {problem}")
         known = list(self.field_of.values())
         for field in self.cells:
             if field not in known:
@@ -57,17 +63,17 @@ class Table:
                 raise TraceError(f"{self.path}:1: {field}: unknown field; {near}; {remedy}")
 
     def integers(self, column: str) -> NDArray[np.int64]:
-        return self.converted(column, int if self.text else _json_integer, "an integer", np.int64)
+        return self.converted(column, _csv_integer if self.text else _json_integer, "an integer", np.int64)
 
     def numbers(self, column: str, empty: float | None = None) -> NDArray[np.float64]:
         """`empty`: what an empty CSV cell or a JSON null stands for; None makes it an error."""
-        number: Callable[[Any], float] = float if self.text else _json_number
+        number: Callable[[Any], float] = _csv_number if self.text else _json_number
         blank = "" if self.text else None
 
         def number_or_empty(cell: Any) -> float:
             return empty if empty is not None and cell == blank else number(cell)
 
-        return self.converted(column, number_or_empty, "a number", np.float64)
+        return self.converted(column, number_or_empty, "a finite number", np.float64)
 
     def strings(self, column: str) -> list[str]:
         for row, cell in enumerate(self.cells[self.field_of[column]]):
@@ -117,6 +123,8 @@ def read_csv(path: Path, field_of: Mapping[str, str]) -> Table:
         if len(set(header)) < len(header):
             twice = next(field for field in header if header.count(field) > 1)
             raise TraceError(f"{path}:1: {twice}: two columns have this name; rename one")
+        if len(header) == 1 and (other := next((mark for mark in ";\t|" if mark in header[0]), None)):
+            raise TraceError(f"{path}:1: the cells are separated by {other!r}, not ','; save the file with commas")
         for cells in reader:
             if len(cells) != len(header):
                 problem = f"{len(cells)} cells, but the header has {len(header)}; complete or delete the line"
@@ -161,6 +169,8 @@ def _read_text(path: Path) -> str:
             raw = gzip.decompress(raw)
     except FileNotFoundError:
         raise TraceError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise TraceError(f"{path}: is a directory; give a file") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise TraceError(f"{path}: damaged gzip file ({error}); fetch it again") from None
     except OSError as error:
@@ -175,6 +185,18 @@ def _read_text(path: Path) -> str:
     return text
 
 
+def _csv_integer(cell: str) -> int:
+    if not _INTEGER.fullmatch(cell):  # int() takes 1_0, blanks and digits of any script
+        raise ValueError
+    return int(cell)
+
+
+def _csv_number(cell: str) -> float:
+    if not _NUMBER.fullmatch(cell):
+        raise ValueError
+    return _finite(float(cell))
+
+
 def _json_integer(value: object) -> int:
     if type(value) is not int:  # bool is a subclass of int
         raise TypeError
@@ -184,4 +206,10 @@ def _json_integer(value: object) -> int:
 def _json_number(value: object) -> float:
     if type(value) is not int and type(value) is not float:
         raise TypeError
-    return float(value)
+    return _finite(float(value))
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError
+    return number
