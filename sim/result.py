@@ -51,7 +51,7 @@ class Result:
                 "input_tokens": w.input_tokens,
                 "output_tokens": w.output_tokens,
                 "client": w.client,
-                "category": pd.Categorical.from_codes(w.category, list(w.category_names)),
+                "category": pd.Categorical.from_codes(w.category, dtype=pd.CategoricalDtype(list(w.category_names))),
                 "session": w.session,
                 "turn": w.turn,
                 "priority": w.priority,
