@@ -1,0 +1,239 @@
+"""Workloads composed of clients: every client runs by itself, and their requests are merged in order of time."""
+
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from workloads.arrivals import ArrivalProcess
+from workloads.clients import NO_LENGTHS, Client, ClientPool
+from workloads.errors import WorkloadError
+from workloads.lengths import Lengths, Media, correlated_output_u, whole_tokens
+from workloads.workload import Workload
+
+# Requests per second: constant; by second from the workload's start on which it begins to hold, from 0;
+# or a function of seconds from the workload's start.
+Rate = float | Mapping[float, float] | Callable[[float], float]
+RATE_STEP_S = 60.0  # a rate function is taken to be constant over steps of at most this, at its value in the middle
+
+CHUNK_REQUESTS = 500_000
+
+# What a client draws has a stream of random numbers for each purpose; kinds of media take two more each.
+_ARRIVAL, _INPUT, _OUTPUT, _REASON, _MEDIA = range(5)
+
+
+def generate(
+    pool: ClientPool,
+    *,
+    seed: int,
+    start_s: float | None = None,
+    duration_s: float | None = None,
+    rate_per_s: Rate | None = None,
+    scale: float = 1.0,
+) -> Workload:
+    """The requests of `pool` from `start_s` on for `duration_s` (default: all of it), in order of arrival from 0 s.
+
+    With `scale`, every client sends at that multiple of its own rate. With `rate_per_s` instead, all clients are
+    scaled alike, window by window, so that the expected rate of the whole is the one given; shares, families and CVs
+    stay. Each client's draws depend on `seed` and its id alone: with `scale`, adding a client leaves the requests of
+    the others unchanged. Raises WorkloadError for a span outside the pool, a bad rate, or when no request arrives.
+    """
+    pool = _prepared(pool, start_s, duration_s, rate_per_s, scale)
+    workloads = list(_chunks(pool, seed, pool.edges_s[-1:]))
+    if not workloads:
+        raise WorkloadError("generate: no request arrives; make the duration longer or the rate higher")
+    return workloads[0]
+
+
+def generate_chunks(
+    pool: ClientPool,
+    *,
+    seed: int,
+    start_s: float | None = None,
+    duration_s: float | None = None,
+    rate_per_s: Rate | None = None,
+    scale: float = 1.0,
+    chunk_requests: int = CHUNK_REQUESTS,
+) -> Iterator[Workload]:
+    """The rows of `generate`, in consecutive workloads of about `chunk_requests` rows, in bounded memory.
+
+    Rows are those of `generate`, byte for byte, whatever the size of the chunks. Chunks in which nothing arrives are
+    left out.
+    """
+    if chunk_requests < 1:
+        raise WorkloadError(f"generate: chunk_requests must be at least 1, got {chunk_requests}")
+    pool = _prepared(pool, start_s, duration_s, rate_per_s, scale)
+    expected = np.append(0.0, np.cumsum(pool.rate_per_s * np.diff(pool.edges_s)))
+    cuts = np.interp(np.arange(chunk_requests, expected[-1], chunk_requests), expected, pool.edges_s)
+    return _chunks(pool, seed, np.append(cuts, pool.edges_s[-1]))
+
+
+def write_parquet(path: str | Path, chunks: Iterator[Workload]) -> int:
+    """Write consecutive workloads without references between rows into one file; returns the number of rows.
+
+    `Workload.from_parquet` reads it. The file appears under its name when it is complete.
+    """
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    writer, rows = None, 0
+    try:
+        for chunk in chunks:
+            if (chunk.parent >= 0).any() or (chunk.prefix_request >= 0).any():
+                raise WorkloadError("write_parquet: rows refer to other rows, whose numbers hold within a chunk only")
+            memory = io.BytesIO()
+            chunk.to_parquet(memory)  # type: ignore[arg-type]
+            table = pq.ParquetFile(memory).read()
+            writer = writer or pq.ParquetWriter(partial, table.schema, compression="zstd")
+            writer.write_table(table)
+            rows += len(chunk)
+        if writer is None:
+            raise WorkloadError(f"{path}: no request to write; make the duration longer or the rate higher")
+        writer.close()
+        partial.replace(path)
+    finally:
+        if writer is not None:
+            writer.close()
+        partial.unlink(missing_ok=True)
+    return rows
+
+
+def reason_tokens(
+    pool: ClientPool, workload: Workload, *, seed: int, start_s: float | None = None
+) -> NDArray[np.int32]:
+    """(N,) how many of each row's output tokens are reasoning, the rest being the answer.
+
+    `workload` is what `generate` made of `pool` with the same seed and start. Raises WorkloadError where a client has
+    no reason ratio.
+    """
+    tokens = np.zeros(len(workload), np.int32)
+    offset_s = float(pool.edges_s[0]) if start_s is None else start_s
+    for client in pool.clients:
+        rows = np.flatnonzero(workload.client == client.id)
+        u = _stream(seed, client.id, _REASON).random(len(rows))
+        for lengths, part in _runs(client, pool.edges_s, workload.arrival_s[rows] + offset_s):
+            if lengths.reason_ratio is None:
+                raise WorkloadError(f"pool '{pool.name}': client {client.id} has no reason ratio")
+            ratio = lengths.reason_ratio.quantile(u[part])
+            tokens[rows[part]] = np.rint(ratio * workload.output_tokens[rows[part]])
+    return tokens
+
+
+def _prepared(
+    pool: ClientPool, start_s: float | None, duration_s: float | None, rate_per_s: Rate | None, scale: float
+) -> ClientPool:
+    """The pool over the wanted span, with the wanted rates."""
+    if duration_s is not None and not 0 < duration_s < math.inf:
+        raise WorkloadError(f"generate: duration_s must be a positive number, got {duration_s}")
+    start = float(pool.edges_s[0]) if start_s is None else start_s
+    pool = pool.span(start, float(pool.edges_s[-1]) if duration_s is None else start + duration_s)
+    if not 0 < scale < math.inf:
+        raise WorkloadError(f"generate: scale must be a positive number, got {scale}")
+    if rate_per_s is None:
+        return pool if scale == 1 else pool.scaled(scale)
+    if scale != 1:
+        raise WorkloadError("generate: give scale or rate_per_s, not both")
+    return _at_rate(pool, rate_per_s)
+
+
+def _at_rate(pool: ClientPool, rate_per_s: Rate) -> ClientPool:
+    """The pool with all clients scaled alike so that the whole has this rate, on borders where the rate changes too."""
+    start_s, end_s = pool.edges_s[0], pool.edges_s[-1]
+    if callable(rate_per_s):
+        steps = np.linspace(start_s, end_s, math.ceil((end_s - start_s) / RATE_STEP_S) + 1)
+        pool = pool.on_edges(np.union1d(pool.edges_s, steps))
+        middle_s = (pool.edges_s[:-1] + pool.edges_s[1:]) / 2 - start_s
+        wanted = np.array([rate_per_s(float(t)) for t in middle_s], np.float64)
+    else:
+        rates = dict(rate_per_s) if isinstance(rate_per_s, Mapping) else {0.0: rate_per_s}
+        begins_s = np.array(list(rates), np.float64)
+        if len(begins_s) == 0 or begins_s[0] != 0 or not (np.diff(begins_s) > 0).all():
+            raise WorkloadError(f"generate: rate_per_s must begin at 0 s and go on in order of time, got {list(rates)}")
+        borders = start_s + begins_s
+        pool = pool.on_edges(np.union1d(pool.edges_s, borders[borders < end_s]))
+        holds = np.searchsorted(borders, pool.edges_s[:-1], side="right") - 1
+        wanted = np.array(list(rates.values()), np.float64)[holds]
+    bad = ~(np.isfinite(wanted) & (wanted >= 0))
+    if bad.any():
+        window = int(bad.argmax())
+        raise WorkloadError(f"generate: rate_per_s is {wanted[window]} at {pool.edges_s[window] - start_s} s")
+    own = pool.rate_per_s
+    if ((own == 0) & (wanted > 0)).any():
+        silent_s = pool.edges_s[int(((own == 0) & (wanted > 0)).argmax())]
+        raise WorkloadError(f"pool '{pool.name}': no client is active at {silent_s} s; use scale or another span")
+    return pool.scaled(np.divide(wanted, own, out=np.zeros(len(own)), where=own > 0))
+
+
+def _chunks(pool: ClientPool, seed: int, ends_s: NDArray[np.float64]) -> Iterator[Workload]:
+    """The requests up to each of `ends_s`, where there are any."""
+    runs = [_ClientRun(client, pool.edges_s, seed) for client in sorted(pool.clients, key=lambda client: client.id)]
+    for end_s in ends_s:
+        parts = [run.until(end_s) for run in runs]
+        arrival_s, input_tokens, output_tokens = (np.concatenate(column) for column in zip(*parts, strict=True))
+        if not len(arrival_s):
+            continue
+        client = np.repeat([run.client.id for run in runs], [len(part[0]) for part in parts])
+        order = np.argsort(arrival_s, kind="stable")  # the lower id first where arrivals coincide
+        yield Workload.build(
+            arrival_s=arrival_s[order] - pool.edges_s[0],
+            input_tokens=input_tokens[order],
+            output_tokens=output_tokens[order],
+            client=client[order],
+            category_names=(pool.name,),
+        )
+
+
+class _ClientRun:
+    """A client's requests, given out piece by piece."""
+
+    def __init__(self, client: Client, edges_s: NDArray[np.float64], seed: int) -> None:
+        self.client, self._edges_s = client, edges_s
+        self._arrivals = ArrivalProcess(client.arrivals, edges_s, _stream(seed, client.id, _ARRIVAL))
+        self._input, self._output = (_stream(seed, client.id, purpose) for purpose in (_INPUT, _OUTPUT))
+        kinds = sorted({kind for lengths in client.lengths for kind in lengths.media or {}})
+        self._media = {
+            kind: (_stream(seed, client.id, _MEDIA + 2 * i), _stream(seed, client.id, _MEDIA + 2 * i + 1))
+            for i, kind in enumerate(kinds)
+        }
+
+    def until(self, end_s: float) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+        """(arrival_s, input_tokens, output_tokens) of the requests before `end_s` not given out yet."""
+        arrival_s = self._arrivals.until(end_s)
+        input_u, output_u = self._input.random(len(arrival_s)), self._output.random(len(arrival_s))
+        input_, output = np.empty(len(arrival_s)), np.empty(len(arrival_s))
+        for lengths, part in _runs(self.client, self._edges_s, arrival_s):
+            input_[part] = lengths.input.quantile(input_u[part])
+            u = correlated_output_u(input_u[part], output_u[part], lengths.correlation)
+            output[part] = lengths.output.quantile(u)
+            for kind, media in (lengths.media or {}).items():
+                input_[part] += _media_tokens(media, *self._media[kind], part.stop - part.start)
+        return arrival_s, whole_tokens(input_), whole_tokens(output)
+
+
+def _runs(
+    client: Client, edges_s: NDArray[np.float64], arrival_s: NDArray[np.float64]
+) -> Iterator[tuple[Lengths, slice]]:
+    """The lengths that hold, and the arrivals (in order of time) for which they do."""
+    window = np.searchsorted(edges_s, arrival_s, side="right") - 1
+    index = client.lengths_of_window[window.clip(0, len(edges_s) - 2)]
+    borders = np.flatnonzero(np.diff(index)) + 1
+    for first, last in zip(np.append(0, borders), np.append(borders, len(index)), strict=True):
+        if last > first:
+            assert index[first] != NO_LENGTHS
+            yield client.lengths[index[first]], slice(int(first), int(last))
+
+
+def _media_tokens(
+    media: Media, count_rng: np.random.Generator, token_rng: np.random.Generator, requests: int
+) -> NDArray[np.float64]:
+    """(requests,) tokens of all images, or whatever it is, of each request."""
+    counts = np.ceil(media.count.quantile(count_rng.random(requests))).astype(np.int64)
+    tokens = np.ceil(media.tokens.quantile(token_rng.random(int(counts.sum()))))
+    return np.bincount(np.repeat(np.arange(requests), counts), tokens, minlength=requests).astype(np.float64)
+
+
+def _stream(seed: int, client: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(client, purpose)))
