@@ -80,7 +80,7 @@ def test_bailian(tmp_path):
         (1, {"turn": 0}, ":2: turn: -1 is below 0"),
         (1, {"hash_ids": [1, 2]}, ":2: hash_ids: 2 ids for 70 tokens in blocks of 16; expected 5"),
         (0, {"timestamp": -1}, ":1: timestamp: -1.0 is not a finite time"),
-        (1, {"timestamp": float("nan")}, ":2: timestamp: nan is no time"),
+        (1, {"timestamp": float("nan")}, ":2: timestamp: nan is not a finite number"),
         (1, {"type": 3}, ":2: type: 3 is not a string"),
         (1, {"output_length": 0}, ":2: output_length: 0 is below 1"),
     ],
@@ -126,7 +126,7 @@ def test_burstgpt(tmp_path):
     [
         ("", "", ":4: Response tokens: 0, as in 1 rows: requests that failed; option failed='skip'"),
         (",1317,", ",1300,", ":3: Total tokens: is not 1087 request and 230 response tokens"),
-        ("45,", "soon,", ":3: Timestamp: 'soon' is not a number"),
+        ("45,", "soon,", ":3: Timestamp: 'soon' is not a finite number"),
         ("45,", "-45,", ":3: Timestamp: -45.0 is not a finite time"),
         ("230,1317", "-230,857", ":3: Response tokens: -230 is below 1"),
         ("Log Type", "Log", ":1: Log Type: missing field"),
