@@ -12,18 +12,10 @@ from .decode import (
     return_from_parking,
 )
 from .events import fall_due, queue_start, set_event
+from .hits import look_up, may_hit, may_hit_growth, take_hit
 from .jit import compiled, inlined
-from .kvcache import (
-    cache_blocks,
-    free_blocks,
-    free_request,
-    grows_alone,
-    look_up,
-    may_hit,
-    may_hit_growth,
-    take_blocks,
-    take_hit,
-)
+from .kvcache import cache_blocks, free_request, grows_alone
+from .lru import free_blocks, take_blocks
 from .queues import heap_pop, heap_push, prefill_append, prefill_remove, run_append, run_remove
 from .record import end_gap, end_gaps_of_returned, record_jump
 from .state import DECODE, DONE, NEVER, NONE, PARKED, PREFILL, WAITING

@@ -8,7 +8,8 @@ so it needs a block in the iterations n = -a modulo the block size.
 from .completions import next_completion, push_completion, remove_completion
 from .events import set_event
 from .jit import compiled, inlined
-from .kvcache import cache_blocks, free_blocks, grows_alone, take_blocks
+from .kvcache import cache_blocks, grows_alone
+from .lru import free_blocks, take_blocks
 from .state import DECODE, NONE, PARKED
 from .steptime import iterations_until, jump_ps
 

@@ -1,252 +1,18 @@
-"""KV blocks of an instance: which are blank, which are cached, who uses them, and which goes next.
+"""KV blocks of an instance: who uses which.
 
-Blocks are counted, never listed. What an instance caches of a segment is one *slot*: its first ``resident`` blocks,
-of which the first
-``in_use`` belong to running requests and the rest are idle. Idle blocks hang in the LRU order in *pieces*, ranges
-that were released together. Residency is closed (whatever is cached, all before it is), so
-
-* a running request need only be counted at the deepest slot it uses; a slot in use counts once at its parent;
-* the first slot found on the way up from a request's tail tells its whole hit.
+Blocks are counted, never listed. Of a slot's leading ``resident`` blocks the first ``in_use`` belong to running
+requests and the rest are idle. Residency is closed (whatever is cached, all before it is), so a running request need
+only be counted at the deepest slot it uses, and a slot in use counts once at its parent.
 
 A decoding request's blocks grow into its own tail. While nobody else can see that tail, no slot exists for it
 (``in_tail``): the slot is made when the blocks are freed.
 """
 
 from .jit import compiled, inlined
+from .lru import claim_idle, release_piece
 from .prefix import segment_below
+from .slots import find_slot, free_slot, new_slot, set_resident, whole_blocks
 from .state import DECODE, NONE, TAIL_LIVE
-
-# --- slots, and the vectors of instances that hold a segment ----------------------------------------------------------
-
-
-@compiled
-def _add_holder(sim, x, i, s):
-    """Append instance ``i`` to the holders of segment ``x``; vectors double through size classes."""
-    cluster, seg, holder = sim.cluster[0], sim.seg[x], sim.holder
-    count = seg.holder_count
-    if seg.holder_class == NONE or count == 1 << seg.holder_class:
-        size_class = seg.holder_class + 1
-        at = sim.free_holders[size_class]
-        if at != NONE:
-            sim.free_holders[size_class] = holder[at].slot
-        else:
-            at = cluster.holders_end
-            cluster.holders_end += 1 << size_class
-            cluster.largest_class = max(cluster.largest_class, size_class)
-        for k in range(count):
-            holder[at + k].instance = holder[seg.holders + k].instance
-            holder[at + k].resident = holder[seg.holders + k].resident
-            holder[at + k].slot = holder[seg.holders + k].slot
-        if count > 0:
-            _free_holders(sim, seg.holders, seg.holder_class)
-        seg.holders = at
-        seg.holder_class = size_class
-    holder[seg.holders + count].instance = i
-    holder[seg.holders + count].resident = 0
-    holder[seg.holders + count].slot = s
-    sim.slot[s].place = count
-    seg.holder_count = count + 1
-
-
-@inlined
-def _free_holders(sim, at, size_class):
-    sim.holder[at].slot = sim.free_holders[size_class]
-    sim.free_holders[size_class] = at
-
-
-@compiled
-def _remove_holder(sim, x, place):
-    seg, holder = sim.seg[x], sim.holder
-    seg.holder_count -= 1
-    last = seg.holders + seg.holder_count
-    at = seg.holders + place
-    if at != last:
-        holder[at].instance = holder[last].instance
-        holder[at].resident = holder[last].resident
-        holder[at].slot = holder[last].slot
-        sim.slot[holder[at].slot].place = place
-    if seg.holder_count == 0:
-        _free_holders(sim, seg.holders, seg.holder_class)
-        seg.holder_class = NONE
-
-
-@inlined
-def _new_slot(sim, x, i, parent):
-    cluster = sim.cluster[0]
-    s = cluster.free_slot
-    slot = sim.slot[s]
-    cluster.free_slot = slot.place
-    cluster.used_slots += 1
-    slot.segment = x
-    slot.instance = i
-    slot.parent = parent
-    slot.resident = 0
-    slot.in_use = 0
-    slot.busy = 0
-    slot.partial = 0
-    slot.piece = NONE
-    if sim.seg[x].shared:
-        _add_holder(sim, x, i, s)
-    else:
-        sim.req[x].tail_slot = s
-    return s
-
-
-@inlined
-def free_slot(sim, s):
-    cluster, slot = sim.cluster[0], sim.slot[s]
-    if sim.seg[slot.segment].shared:
-        _remove_holder(sim, slot.segment, slot.place)
-    else:
-        sim.req[slot.segment].tail_slot = NONE
-    slot.segment = NONE
-    slot.place = cluster.free_slot
-    cluster.free_slot = s
-    cluster.used_slots -= 1
-
-
-@inlined
-def find_slot(sim, i, x):
-    """The slot of segment ``x`` on instance ``i``, or NONE."""
-    if not sim.seg[x].shared:
-        return sim.req[x].tail_slot
-    seg = sim.seg[x]
-    for at in range(seg.holders, seg.holders + seg.holder_count):
-        if sim.holder[at].instance == i:
-            return sim.holder[at].slot
-    return NONE
-
-
-@inlined
-def _set_resident(sim, s, blocks):
-    slot = sim.slot[s]
-    slot.resident = blocks
-    if sim.seg[slot.segment].shared:
-        sim.holder[sim.seg[slot.segment].holders + slot.place].resident = blocks
-
-
-@inlined
-def _whole(sim, s):
-    seg = sim.seg[sim.slot[s].segment]
-    return seg.end_block - seg.first_block
-
-
-# --- the LRU order of idle pieces -------------------------------------------------------------------------------------
-
-
-@inlined
-def _release_piece(sim, s, low, high):
-    """Blocks [low, high) of a slot fall idle: a new piece at the tail of the LRU order."""
-    cluster, slot = sim.cluster[0], sim.slot[s]
-    inst = sim.inst[slot.instance]
-    p = cluster.free_piece
-    piece = sim.piece[p]
-    cluster.free_piece = piece.deeper
-    cluster.used_pieces += 1
-    piece.slot = s
-    piece.low = low
-    piece.high = high
-    piece.deeper = slot.piece
-    slot.piece = p
-    piece.lru_next = NONE
-    piece.lru_prev = inst.lru_tail
-    if inst.lru_tail == NONE:
-        inst.lru_head = p
-    else:
-        sim.piece[inst.lru_tail].lru_next = p
-    inst.lru_tail = p
-    inst.idle += high - low
-
-
-@inlined
-def _drop_piece(sim, i, p):
-    """Take an empty piece out of the LRU order (its slot's chain is the caller's)."""
-    cluster, inst, piece = sim.cluster[0], sim.inst[i], sim.piece[p]
-    if piece.lru_prev == NONE:
-        inst.lru_head = piece.lru_next
-    else:
-        sim.piece[piece.lru_prev].lru_next = piece.lru_next
-    if piece.lru_next == NONE:
-        inst.lru_tail = piece.lru_prev
-    else:
-        sim.piece[piece.lru_next].lru_prev = piece.lru_prev
-    piece.deeper = cluster.free_piece
-    cluster.free_piece = p
-    cluster.used_pieces -= 1
-
-
-@compiled
-def _claim(sim, s, blocks):
-    """Take the idle ones among a slot's first ``blocks`` blocks out of the LRU order; return how many."""
-    slot = sim.slot[s]
-    inst = sim.inst[slot.instance]
-    claimed = 0
-    while slot.piece != NONE:
-        p = slot.piece
-        piece = sim.piece[p]
-        if piece.low >= blocks:
-            break
-        taken = min(piece.high, blocks) - piece.low
-        piece.low += taken
-        claimed += taken
-        if piece.low < piece.high:
-            break
-        slot.piece = piece.deeper
-        _drop_piece(sim, slot.instance, p)
-    inst.idle -= claimed
-    return claimed
-
-
-@compiled
-def _evict(sim, i, blocks):
-    """Forget the content of the ``blocks`` idle blocks at the front of the LRU order, tails first."""
-    inst = sim.inst[i]
-    inst.idle -= blocks
-    inst.evicted += blocks
-    while blocks > 0:
-        p = inst.lru_head
-        piece = sim.piece[p]
-        s = piece.slot
-        slot = sim.slot[s]
-        taken = min(blocks, piece.high - piece.low)
-        blocks -= taken
-        piece.high -= taken
-        if piece.high > piece.low:
-            _set_resident(sim, s, piece.high)
-            return
-        if slot.piece == p:
-            slot.piece = NONE
-        else:
-            above = slot.piece
-            while sim.piece[above].deeper != p:
-                above = sim.piece[above].deeper
-            sim.piece[above].deeper = NONE
-        low = piece.low
-        _drop_piece(sim, i, p)
-        if low == 0:
-            free_slot(sim, s)
-        else:
-            _set_resident(sim, s, low)
-
-
-@inlined
-def free_blocks(sim, i):
-    return sim.inst[i].blank + sim.inst[i].idle
-
-
-@inlined
-def take_blocks(sim, i, blocks):
-    """Hand out blocks (no more than are free): blank ones first, then the front of the LRU order."""
-    inst = sim.inst[i]
-    if blocks <= inst.blank:
-        inst.blank -= blocks
-    else:
-        evicted = blocks - inst.blank
-        inst.blank = 0
-        _evict(sim, i, evicted)
-
-
-# --- who uses what ----------------------------------------------------------------------------------------------------
 
 
 @compiled
@@ -258,8 +24,8 @@ def _keep_whole(sim, s):
         if slot.busy > 1:
             return
         was = slot.in_use
-        whole = _whole(sim, s)
-        _claim(sim, s, whole)
+        whole = whole_blocks(sim, s)
+        claim_idle(sim, s, whole)
         slot.in_use = whole
         if was > 0:
             return
@@ -292,7 +58,7 @@ def _leave(sim, s, whole):
             return
         kept = _longest_extent(sim, s)
         if kept < slot.in_use:
-            _release_piece(sim, s, kept, slot.in_use)
+            release_piece(sim, s, kept, slot.in_use)
             slot.in_use = kept
         if kept > 0:
             return
@@ -301,21 +67,21 @@ def _leave(sim, s, whole):
 
 
 @compiled
-def _use(sim, s, r, blocks):
+def use_blocks(sim, s, r, blocks):
     """Request ``r`` uses the first ``blocks`` blocks of slot ``s`` from now on; return how many of them were idle."""
     slot, req = sim.slot[s], sim.req[r]
     before = req.extent
     claimed = 0
     if blocks > slot.in_use:
         was = slot.in_use
-        claimed = _claim(sim, s, blocks)
+        claimed = claim_idle(sim, s, blocks)
         slot.in_use = blocks
         if blocks > slot.resident:
-            _set_resident(sim, s, blocks)
+            set_resident(sim, s, blocks)
         if was == 0:
             _keep_whole(sim, slot.parent)
     req.extent = blocks
-    if blocks == _whole(sim, s):
+    if blocks == whole_blocks(sim, s):
         slot.busy += 1
         if before > 0:
             slot.partial -= 1
@@ -334,13 +100,13 @@ def _advance(sim, i, r, x, full):
     entered = above == NONE or sim.slot[above].segment != x
     if entered:
         child = find_slot(sim, i, x)
-        req.slot = child if child != NONE else _new_slot(sim, x, i, above)
+        req.slot = child if child != NONE else new_slot(sim, x, i, above)
         req.extent = 0
     blocks = min(full, sim.seg[x].end_block) - sim.seg[x].first_block
     duplicates = min(blocks, sim.slot[req.slot].in_use) - req.extent
     if duplicates > 0:
         req.private += duplicates
-    sim.inst[i].blank += _use(sim, req.slot, r, blocks)  # idle copies of what it computed are blank now
+    sim.inst[i].blank += use_blocks(sim, req.slot, r, blocks)  # idle copies of what it computed are blank now
     if entered and above != NONE:
         _leave(sim, above, True)
 
@@ -372,7 +138,7 @@ def grows_unseen(sim, i, x):
 
 
 @inlined
-def _watch_tail(sim, i, x):
+def watch_tail(sim, i, x):
     """Somebody else is about to use the live tail ``x``: bring its slot up to date, and keep it so from now on."""
     full = computed_tokens(sim, x) // sim.cluster[0].block_size
     if _blocks_covered(sim, x) < full:
@@ -399,7 +165,7 @@ def cache_blocks(sim, i, r, full):
                     req.in_tail = 1
                     return
             elif grows_unseen(sim, i, x):
-                _watch_tail(sim, i, x)
+                watch_tail(sim, i, x)
         _advance(sim, i, r, x, full)
 
 
@@ -439,71 +205,11 @@ def free_request(sim, i, r, computed):
         req.in_tail = 0
         blocks = full - sim.seg[r].first_block
         if blocks > 0:
-            tail = _new_slot(sim, r, i, s)
-            _set_resident(sim, tail, blocks)
-            _release_piece(sim, tail, 0, blocks)
+            tail = new_slot(sim, r, i, s)
+            set_resident(sim, tail, blocks)
+            release_piece(sim, tail, 0, blocks)
     if s != NONE:
-        _leave(sim, s, extent == _whole(sim, s))
-
-
-@inlined
-def may_hit(sim, r):
-    """Whether any instance could hold something of request ``r``."""
-    return sim.seg[r].parent != NONE or sim.seg[r].shared == 1 or sim.req[r].tail_slot != NONE
-
-
-# --- hits -------------------------------------------------------------------------------------------------------------
-
-
-@compiled
-def look_up(sim, i, r, known):
-    """The hit of request ``r`` on instance ``i``: (hit blocks, deepest segment hit or NONE, how many of the blocks
-    are idle).
-    """
-    cluster = sim.cluster[0]
-    limit = (known - 1) // cluster.block_size
-    x = r
-    while x != NONE:
-        first = sim.seg[x].first_block
-        if first < limit:
-            if x != r and grows_unseen(sim, i, x):
-                blocks = min(computed_tokens(sim, x) // cluster.block_size, limit) - first
-                if blocks > 0:
-                    return first + blocks, x, 0
-            else:
-                s = find_slot(sim, i, x)
-                if s != NONE:
-                    blocks = min(sim.slot[s].resident, limit - first)
-                    idle = max(0, blocks - sim.slot[s].in_use)
-                    while sim.slot[s].in_use == 0 and sim.slot[s].parent != NONE:
-                        s = sim.slot[s].parent
-                        idle += _whole(sim, s) - sim.slot[s].in_use
-                    return first + blocks, x, idle
-        x = sim.seg[x].parent
-    return 0, NONE, 0
-
-
-@compiled
-def may_hit_growth(sim, i, r):
-    """Whether the hit of request ``r`` may grow because a request that decodes on instance ``i`` fills a block of
-    its path.
-    """
-    x = sim.seg[r].parent
-    while x != NONE:
-        if grows_unseen(sim, i, x):
-            return True
-        x = sim.seg[x].parent
-    return False
-
-
-@compiled
-def take_hit(sim, i, r, x, blocks):
-    """Request ``r`` takes the ``blocks`` path blocks found by `look_up`, the deepest of them in segment ``x``."""
-    if x != r and grows_unseen(sim, i, x):
-        _watch_tail(sim, i, x)
-    s = find_slot(sim, i, x)
-    sim.req[r].slot = s
-    _use(sim, s, r, blocks - sim.seg[x].first_block)
+        _leave(sim, s, extent == whole_blocks(sim, s))
 
 
 @compiled

@@ -1,0 +1,121 @@
+"""What an instance caches of a segment: a *slot*, found through the segment's vector of holders.
+
+A segment that more than one request can pass through lists the instances that hold it, in a vector that doubles through
+size classes; so the hits of a request on all instances are read off contiguous memory. A private tail has one slot at
+most, known to its request.
+"""
+
+from .jit import compiled, inlined
+from .state import NONE
+
+
+@compiled
+def _add_holder(sim, x, i, s):
+    """Append instance ``i`` to the holders of segment ``x``; vectors double through size classes."""
+    cluster, seg, holder = sim.cluster[0], sim.seg[x], sim.holder
+    count = seg.holder_count
+    if seg.holder_class == NONE or count == 1 << seg.holder_class:
+        size_class = seg.holder_class + 1
+        at = sim.free_holders[size_class]
+        if at != NONE:
+            sim.free_holders[size_class] = holder[at].slot
+        else:
+            at = cluster.holders_end
+            cluster.holders_end += 1 << size_class
+            cluster.largest_class = max(cluster.largest_class, size_class)
+        for k in range(count):
+            holder[at + k].instance = holder[seg.holders + k].instance
+            holder[at + k].resident = holder[seg.holders + k].resident
+            holder[at + k].slot = holder[seg.holders + k].slot
+        if count > 0:
+            _free_holders(sim, seg.holders, seg.holder_class)
+        seg.holders = at
+        seg.holder_class = size_class
+    holder[seg.holders + count].instance = i
+    holder[seg.holders + count].resident = 0
+    holder[seg.holders + count].slot = s
+    sim.slot[s].place = count
+    seg.holder_count = count + 1
+
+
+@inlined
+def _free_holders(sim, at, size_class):
+    sim.holder[at].slot = sim.free_holders[size_class]
+    sim.free_holders[size_class] = at
+
+
+@compiled
+def _remove_holder(sim, x, place):
+    seg, holder = sim.seg[x], sim.holder
+    seg.holder_count -= 1
+    last = seg.holders + seg.holder_count
+    at = seg.holders + place
+    if at != last:
+        holder[at].instance = holder[last].instance
+        holder[at].resident = holder[last].resident
+        holder[at].slot = holder[last].slot
+        sim.slot[holder[at].slot].place = place
+    if seg.holder_count == 0:
+        _free_holders(sim, seg.holders, seg.holder_class)
+        seg.holder_class = NONE
+
+
+@inlined
+def new_slot(sim, x, i, parent):
+    cluster = sim.cluster[0]
+    s = cluster.free_slot
+    slot = sim.slot[s]
+    cluster.free_slot = slot.place
+    cluster.used_slots += 1
+    slot.segment = x
+    slot.instance = i
+    slot.parent = parent
+    slot.resident = 0
+    slot.in_use = 0
+    slot.busy = 0
+    slot.partial = 0
+    slot.piece = NONE
+    if sim.seg[x].shared:
+        _add_holder(sim, x, i, s)
+    else:
+        sim.req[x].tail_slot = s
+    return s
+
+
+@inlined
+def free_slot(sim, s):
+    cluster, slot = sim.cluster[0], sim.slot[s]
+    if sim.seg[slot.segment].shared:
+        _remove_holder(sim, slot.segment, slot.place)
+    else:
+        sim.req[slot.segment].tail_slot = NONE
+    slot.segment = NONE
+    slot.place = cluster.free_slot
+    cluster.free_slot = s
+    cluster.used_slots -= 1
+
+
+@inlined
+def find_slot(sim, i, x):
+    """The slot of segment ``x`` on instance ``i``, or NONE."""
+    if not sim.seg[x].shared:
+        return sim.req[x].tail_slot
+    seg = sim.seg[x]
+    for at in range(seg.holders, seg.holders + seg.holder_count):
+        if sim.holder[at].instance == i:
+            return sim.holder[at].slot
+    return NONE
+
+
+@inlined
+def set_resident(sim, s, blocks):
+    slot = sim.slot[s]
+    slot.resident = blocks
+    if sim.seg[slot.segment].shared:
+        sim.holder[sim.seg[slot.segment].holders + slot.place].resident = blocks
+
+
+@inlined
+def whole_blocks(sim, s):
+    seg = sim.seg[sim.slot[s].segment]
+    return seg.end_block - seg.first_block
