@@ -1,7 +1,8 @@
-"""What a simulation costs: runs every case of cases.py in processes of its own, prints a table, writes bench.json.
+"""What simulations and workloads cost: runs the cases of cases.py in processes of their own, writes bench.json.
 
-The CPU time of a case is the median of three runs: building the kernel's state and running it, one core. Compilation
-and workload generation are not in it; rates are per CPU second. Cases that are left out keep their last result.
+The CPU time of a case is the median of three runs on one core, compilation not in it. That of a simulation is building
+the kernel's state and running it, without the generation of its workload. Rates are per CPU second. Cases that are
+left out keep their last result.
 """
 
 import difflib
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from cases import CASES, GROWTH
+from cases import CASES, GROWTH, WORKLOAD_CASES
 from growth import draw_growth
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -25,13 +26,15 @@ RESULTS = ROOT / "benchmarks/bench.json"
 GROWTH_PNG = ROOT / "docs/img/growth.png"
 RUNS = 3
 TABLE_WIDTH = 110
+KNOWN = (*CASES, *WORKLOAD_CASES)
 
 Result = dict[str, Any]
 
 
 def run_case(name: str) -> Result:
     """The run of median CPU time; each has a process of its own, so that its peak memory is the case's."""
-    command = [sys.executable, str(ROOT / "benchmarks/measure.py"), name]
+    script = "measure.py" if name in CASES else "measure_workload.py"
+    command = [sys.executable, str(ROOT / "benchmarks" / script), name]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     runs = []
     for _ in range(RUNS):
@@ -43,13 +46,12 @@ def run_case(name: str) -> Result:
     return next(run for run in runs if run["cpu_s"] == median_s)
 
 
-def verdict(result: Result) -> str:
+def verdict(measured: float, target: float | None) -> str:
     """The target, and by how much it was exceeded."""
-    target_s = result["target_cpu_s"]
-    if target_s is None:
+    if target is None:
         return ""
-    excess = result["cpu_s"] / target_s - 1
-    return f"[red]{target_s:g}, {excess:.0%} over" if excess > 0 else f"[green]{target_s:g}"
+    excess = measured / target - 1
+    return f"[red]{target:g}, {excess:.0%} over" if excess > 0 else f"[green]{target:g}"
 
 
 def table_of(results: list[Result]) -> Table:
@@ -66,7 +68,7 @@ def table_of(results: list[Result]) -> Table:
             f"{result['requests']:,}",
             f"{result['instances']:,}",
             f"{result['cpu_s']:.2f}",
-            verdict(result),
+            verdict(result["cpu_s"], result["target_cpu_s"]),
             f"{result['build_cpu_s']:.2f}",
             f"{result['wall_s']:.2f}",
             f"{result['generation_cpu_s']:.2f}",
@@ -77,28 +79,52 @@ def table_of(results: list[Result]) -> Table:
     return table
 
 
+def workload_table_of(results: list[Result]) -> Table:
+    table = Table(title="workloads of the m-large pool", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("case", no_wrap=True)
+    for heading in ("requests", "CPU s", "target", "wall s", "requests/s", "MB", "target"):
+        table.add_column(heading, justify="right")
+    for result in results:
+        table.add_row(
+            result["name"],
+            "" if result["requests"] is None else f"{result['requests']:,}",
+            f"{result['cpu_s']:.2f}",
+            verdict(result["cpu_s"], result["target_cpu_s"]),
+            f"{result['wall_s']:.2f}",
+            "" if result["requests_per_s"] is None else f"{result['requests_per_s']:,}",
+            f"{result['peak_rss_mb']:,}",
+            verdict(result["peak_rss_mb"], result["target_rss_mb"]),
+        )
+    return table
+
+
 def merged(new: list[Result]) -> list[Result]:
     """The new results and, of cases that were left out, the old ones; in the order of the cases."""
     old = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     by_name = {result["name"]: result for result in [*old, *new]}
-    return [by_name[name] for name in CASES if name in by_name]
+    return [by_name[name] for name in KNOWN if name in by_name]
 
 
 def main(only: Annotated[list[str] | None, typer.Option(help="Run only these cases.")] = None) -> None:
-    """Measure what simulations cost."""
+    """Measure what simulations and workloads cost."""
     for name in only or ():
-        if name not in CASES:
-            near = difflib.get_close_matches(name, CASES, n=1)
+        if name not in KNOWN:
+            near = difflib.get_close_matches(name, KNOWN, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise typer.BadParameter(f"unknown case {name!r}{hint} (known: {', '.join(CASES)})")
+            raise typer.BadParameter(f"unknown case {name!r}{hint} (known: {', '.join(KNOWN)})")
     console = Console(width=max(TABLE_WIDTH, Console().width))  # a log has no width of its own
     results = []
-    for name in only or CASES:
+    for name in only or KNOWN:
         with console.status(f"{name} ..."):
             results.append(run_case(name))
     measured = [result for result in results if "skipped" not in result]
+    simulations = [result for result in measured if result["name"] in CASES]
+    of_workloads = [result for result in measured if result["name"] in WORKLOAD_CASES]
+    if simulations:
+        console.print(table_of(simulations))
+    if of_workloads:
+        console.print(workload_table_of(of_workloads))
     if measured:
-        console.print(table_of(measured))
         console.print("{cpu}, Python {python}, Numba {numba}".format(**measured[0]))
     for result in results:
         if "skipped" in result:

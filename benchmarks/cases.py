@@ -17,6 +17,15 @@ class Case:
     target_cpu_s: float | None = None
 
 
+@dataclass(frozen=True)
+class WorkloadCase:
+    """One use of `workloads` on the m-large pool; see measure_workload.py."""
+
+    name: str
+    target_cpu_s: float | None = None
+    target_rss_mb: int | None = None
+
+
 GROWTH_REQUESTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 GROWTH = tuple(Case(f"core-growth-{n}", CLIENTS, n, 64, "lmetric") for n in GROWTH_REQUESTS)
 
@@ -30,5 +39,15 @@ CASES = {
         Case("core-c-lmetric", CLIENTS, 1_000_000, 64, "lmetric", 8.0),
         Case("core-d-lmetric", CLIENTS, 1_000_000, 1000, "lmetric", 60.0),
         *GROWTH,
+    )
+}
+
+WORKLOAD_CASES = {
+    case.name: case
+    for case in (
+        WorkloadCase("workload-generate-1m", target_cpu_s=5.0),
+        WorkloadCase("workload-stream-10m", target_rss_mb=1000),
+        WorkloadCase("workload-servegen-first", target_cpu_s=15.0),
+        WorkloadCase("workload-servegen-cached", target_cpu_s=1.0),
     )
 }

@@ -10,7 +10,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -20,12 +19,13 @@ from hardware_profiles import ProfileError
 from workloads import WorkloadError
 
 from . import cluster
+from .cli_workload import workload_app
+from .console import assignment, err, out, print_names, say
 from .errors import SimError
 from .kernel.routing import ROUTERS
 from .routing import find_router
 from .scenario import Scenario, make_scenario, read_scenario
 from .simulation import load_workload, run_scenario
-from .strict_yaml import load_yaml
 
 app = typer.Typer(
     help="ServeSim: a discrete-event simulator of GPU clusters that serve language models.",
@@ -33,8 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(width=None if sys.stdout.isatty() else 120)
-err = Console(stderr=True)
+app.add_typer(workload_app, name="workload")
 
 
 def main() -> None:
@@ -66,6 +65,9 @@ def run(
     trace: Annotated[str | None, typer.Option(help="Trace file to replay.")] = None,
     trace_format: Annotated[str | None, typer.Option(help="Its format: see `servesim formats`.")] = None,
     builtin: Annotated[str | None, typer.Option(help="Built-in workload instead of a trace.")] = None,
+    pool: Annotated[
+        str | None, typer.Option(help="Client pool instead of a trace: see `servesim workload pools`.")
+    ] = None,
     gpu: Annotated[str | None, typer.Option(help="GPU: see `servesim gpus`.")] = None,
     model: Annotated[str | None, typer.Option(help="Model: see `servesim models`, or a config.json.")] = None,
     tp: Annotated[int | None, typer.Option(help="Tensor parallelism: GPUs an instance.")] = None,
@@ -91,12 +93,15 @@ def run(
     With several --router options the same workload is run once for each, into a folder each.
     """
     fields = read_scenario(scenario) if scenario else {}
-    if trace or builtin:  # either takes the place of the file's source
-        _set_field(fields, "workload", {**fields.get("workload", {}), "trace": None, "format": None, "builtin": None})
+    if trace or builtin or pool:  # each takes the place of the file's source, and of its options
+        for name in ("trace", "format", "builtin", "pool"):
+            _set_field(fields, f"workload.{name}", None)
+        _set_field(fields, "workload.options", {})
     for field, value in (
         ("workload.trace", trace),
         ("workload.format", trace_format),
         ("workload.builtin", builtin),
+        ("workload.pool", pool),
         ("gpu", gpu),
         ("model", model),
         ("tp", tp),
@@ -106,12 +111,9 @@ def run(
         if value is not None:
             _set_field(fields, field, value)
     for setting in settings or []:
-        field, separator, text = setting.partition("=")
-        if not separator or not field or not text:
-            raise SimError(f"--set {setting}: expected FIELD=VALUE, for example engine.max_num_seqs=256")
-        _set_field(fields, field, load_yaml(text, f"--set {setting}"))
+        _set_field(fields, *assignment("--set", setting, "FIELD=VALUE, for example engine.max_num_seqs=256"))
     if "workload" not in fields:
-        raise SimError("nothing to run: give a scenario file, or --trace with --trace-format, or --builtin")
+        raise SimError("nothing to run: give a scenario file, --trace with --trace-format, --builtin, or --pool")
 
     where = f"{scenario} and options" if scenario else "options"
     names = [None] if router is None else router
@@ -178,7 +180,7 @@ def _progress_bar(label: str, requests: int) -> Iterator[Callable[[cluster.Progr
 
 def _print_summaries(scenario: Scenario, summaries: list[dict[str, Any]]) -> None:
     first = summaries[0]
-    _say(
+    say(
         f"{first['requests']:,} requests on {scenario.instances} x {scenario.gpu}"
         f"{f' (TP {scenario.tp})' if scenario.tp > 1 else ''}, {scenario.model}: {first['input_tokens']:,} prompt and "
         f"{first['output_tokens']:,} output tokens, {first['kv_blocks']:,} KV blocks an instance"
@@ -208,21 +210,17 @@ def _print_summaries(scenario: Scenario, summaries: list[dict[str, Any]]) -> Non
         )
     out.print(table)
     if first["assumptions"]:
-        _say(
+        say(
             f"{len(first['assumptions'])} constants behind these step times are assumptions, not measurements: "
             f"`servesim gpus {scenario.gpu}` lists them."
         )
     if first["requests_beyond_context"]:
-        _say(
+        say(
             f"{first['requests_beyond_context']:,} requests are longer than the context of {scenario.model}; they are "
             "simulated as if the model took them."
         )
     if any(one["operations_not_reached"] for one in summaries):
-        _say("Some operations came after the last request had finished, and did not happen.")
-
-
-def _say(line: str) -> None:
-    out.print(line, highlight=False, soft_wrap=True, markup=False)
+        say("Some operations came after the last request had finished, and did not happen.")
 
 
 def _number(value: float | None, form: str, scale: float = 1.0) -> str:
@@ -235,13 +233,13 @@ def _number(value: float | None, form: str, scale: float = 1.0) -> str:
 @app.command()
 def routers() -> None:
     """List the routing policies. Example: servesim routers"""
-    _print_names("router", {name: router.description for name, router in ROUTERS.items()})
+    print_names("router", {name: router.description for name, router in ROUTERS.items()})
 
 
 @app.command()
 def formats() -> None:
     """List the trace formats. Example: servesim formats"""
-    _print_names("format", workloads.formats())
+    print_names("format", workloads.formats())
 
 
 @app.command()
@@ -259,9 +257,9 @@ def gpus(name: Annotated[str | None, typer.Argument(help="Show all values of thi
     calibration = hardware_profiles.load_calibration(gpu.name, "bf16")
     for kind, profile in (("gpu", gpu), ("calibration", calibration)):
         for path, quantity in hardware_profiles.quantities(profile).items():
-            _say(f"{kind}.{path} = {quantity.value:g} {quantity.unit}\n    source: {quantity.source}")
+            say(f"{kind}.{path} = {quantity.value:g} {quantity.unit}\n    source: {quantity.source}")
             if quantity.assumption:
-                _say(f"    assumption: {quantity.reason}")
+                say(f"    assumption: {quantity.reason}")
 
 
 @app.command()
@@ -279,13 +277,6 @@ def models() -> None:
             str(shape.num_key_value_heads),
             f"{shape.shard(1).kv_bytes_per_token:,}",
         )
-    out.print(table)
-
-
-def _print_names(kind: str, names: dict[str, str]) -> None:
-    table = Table(kind, "")
-    for name, description in names.items():
-        table.add_row(name, description)
     out.print(table)
 
 

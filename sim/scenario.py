@@ -21,13 +21,24 @@ class Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
+class PoolOptions(Part):
+    """What is generated of a client pool; see docs/composition.md."""
+
+    rate_per_s: Positive | None = None  # of the whole; None: the pool's own
+    scale: Positive = 1.0  # of every client's own rate
+    start_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None  # in the pool's time; None: its start
+    duration_s: Positive | None = None  # None: to the pool's end
+    missing_lengths: Literal["refuse", "skip", "borrow"] | None = None  # of a ServeGen folder's clients; None: refuse
+
+
 class WorkloadSource(Part):
     """Where the requests come from, and what is done to them, in the order of the fields."""
 
     builtin: str | None = None  # name of a built-in workload
     trace: str | None = None  # path of a trace; in a scenario file relative to that file
     format: str | None = None  # of the trace: see `servesim formats`
-    options: dict[str, Any] = {}  # of the format or of the built-in workload
+    pool: str | None = None  # see `servesim workload pools`; or a file of `workload fit`, or a ServeGen folder
+    options: dict[str, Any] = {}  # of the format, of the built-in workload, or `PoolOptions`
     start_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None  # keep only arrivals in [start_s, end_s)
     end_s: Positive | None = None
     requests: Count | None = None  # keep only the first so many
@@ -37,10 +48,15 @@ class WorkloadSource(Part):
 
     @model_validator(mode="after")
     def one_source(self) -> "WorkloadSource":
-        if (self.builtin is None) == (self.trace is None):
-            raise ValueError("give either `trace` (with `format`) or `builtin`")
+        if sum(source is not None for source in (self.trace, self.builtin, self.pool)) != 1:
+            raise ValueError("give either `trace` (with `format`) or `builtin` or `pool`")
         if (self.trace is None) != (self.format is None):
             raise ValueError("`format` goes with `trace`; `servesim formats` lists the formats")
+        if self.pool is not None:
+            try:
+                PoolOptions.model_validate(self.options)
+            except ValidationError as error:
+                raise ValueError(f"options: {_first_problem(error, PoolOptions)}") from None
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
             raise ValueError(f"`end_s` {self.end_s:g} is not after `start_s` {self.start_s:g}")
         return self
@@ -103,10 +119,11 @@ def read_scenario(path: str | Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise SimError(f"{path}: expected fields with values, found {type(fields).__name__}")
     source = fields.get("workload")
-    for part, name in ((source, "trace"), (fields, "gpu"), (fields, "model"), (fields, "calibration")):
+    named = ((source, "trace"), (source, "pool"), (fields, "gpu"), (fields, "model"), (fields, "calibration"))
+    for part, name in named:
         if isinstance(part, dict) and isinstance(part.get(name), str):
             beside = Path(path).parent / part[name]
-            if name == "trace" or beside.is_file():
+            if name == "trace" or beside.is_file() or (name == "pool" and beside.is_dir()):
                 part[name] = str(beside)
     return fields
 
@@ -116,15 +133,20 @@ def make_scenario(fields: dict[str, Any], where: str = "scenario") -> Scenario:
     try:
         return Scenario.model_validate(fields)
     except ValidationError as error:
-        problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise SimError(f"{where}: {_problem(problems[0])}{more}") from None
+        raise SimError(f"{where}: {_first_problem(error, Scenario)}") from None
 
 
-def _problem(problem: Any) -> str:
+def _first_problem(error: ValidationError, whole: type[Part]) -> str:
+    """The first problem with the fields of ``whole``, unknown keys before others, and how many more there are."""
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{_problem(problems[0], whole)}{more}"
+
+
+def _problem(problem: Any, whole: type[Part]) -> str:
     field = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
-        known = _fields_beside(problem["loc"])
+        known = _fields_beside(problem["loc"], whole)
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
         return f"{field}: unknown key; {hint}"
@@ -137,12 +159,12 @@ def _problem(problem: Any) -> str:
     return f"{field}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _fields_beside(location: tuple[str | int, ...]) -> list[str]:
+def _fields_beside(location: tuple[str | int, ...], whole: type[Part]) -> list[str]:
     """The known keys at the place where the last part of ``location`` is not one."""
     parts: dict[str, type[Part]] = {
         "workload": WorkloadSource,
         "engine": EngineOptions,
         "operations": ControlOperation,
     }
-    part = parts[str(location[0])] if len(location) > 1 else Scenario
+    part = parts[str(location[0])] if len(location) > 1 else whole
     return list(part.model_fields)

@@ -6,16 +6,17 @@ import numpy as np
 
 import workloads
 from hardware_profiles import Gpu, ModelShape, load_calibration, load_gpu, load_model, quantities
-from workloads import Workload, WorkloadError
+from workloads import Workload, WorkloadError, compose
 
 from .cluster import PS_PER_S, Cluster, Operation, Progress
 from .kernel.build import Engine, Requests
 from .kernel.state import LONGEST_PS
 from .kv_capacity import kv_blocks
 from .latency import LatencyModel
+from .pool_source import read_pool
 from .result import Result
 from .routing import PythonRouter, RoutedRequest
-from .scenario import EngineOptions, Scenario, WorkloadSource
+from .scenario import EngineOptions, PoolOptions, Scenario, WorkloadSource
 
 WORKLOAD_STREAM, JITTER_STREAM, ROUTER_STREAM = range(3)  # one random stream a purpose
 LARGE_GPU_GIB = 70  # from here on vLLM's API server takes the larger defaults
@@ -125,6 +126,10 @@ def load_workload(scenario: Scenario) -> Workload:
 def _read(source: WorkloadSource, seed: int) -> Workload:
     if source.builtin is not None:
         return workloads.generate(source.builtin, stream_seed(seed, WORKLOAD_STREAM), options=source.options)
+    if source.pool is not None:
+        options = PoolOptions.model_validate(source.options).model_dump()
+        pool = read_pool(source.pool, options.pop("missing_lengths"))
+        return compose.generate(pool, seed=stream_seed(seed, WORKLOAD_STREAM), **options)
     assert source.trace is not None and source.format is not None  # WorkloadSource checks it
     return workloads.load(source.trace, source.format, **source.options)
 

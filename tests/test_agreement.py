@@ -32,7 +32,8 @@ from oracle.scenarios import Scenario, scenarios
 from hardware_profiles import load_calibration, load_gpu, load_model
 from sim.kv_capacity import kv_blocks
 from sim.latency import LatencyModel
-from workloads import load, shared_prefix_chat
+from workloads import BUILTINS, load
+from workloads.compose import generate
 
 # --- random scenarios: the smaller the part of the simulator, the easier a disagreement is to read --------------------
 
@@ -209,7 +210,9 @@ def test_mooncake_traces_agree(name: str, instances: int, router: str, memory: s
 
 
 def chat_rows() -> list[Row]:
-    return rows_of(shared_prefix_chat(400, seed=3, rate_per_s=60.0, clients=8, mean_turns=6.0, mean_think_s=1.0))
+    pool = BUILTINS["chatbot"].pool(rate_per_s=60.0, clients=8, between_s=1.0)
+    talkers = pool.take(range(8))  # without the long prompts of the others, which need most of a scarce memory
+    return rows_of(generate(talkers, seed=3, duration_s=20.0).head(400))
 
 
 @pytest.mark.parametrize("memory", ["ample", "scarce"])

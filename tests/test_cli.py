@@ -14,7 +14,7 @@ import pytest
 from sim.cli import main
 
 TRACE = Path(__file__).parents[2] / "shared/data/traces/mooncake_conversation_trace.jsonl.gz"
-SMALL = ["--builtin", "shared-prefix-chat", "--set", "workload.options.requests=200", "--instances", "2"]
+SMALL = ["--builtin", "chatbot", "--set", "workload.options.requests=200", "--instances", "2"]
 REQUEST_COLUMNS = [
     *["request_id", "arrival_s", "input_tokens", "output_tokens", "client", "category", "session", "turn"],
     *["priority", "instance", "hit_tokens", "preemptions", "first_scheduled_s", "first_token_s", "finish_s"],
@@ -138,9 +138,9 @@ MISTAKES = {
     "the same router twice": (["--router", "vllm", "--router", "vllm"], "once"),
     "empty router": (["--router", ""], "router"),
     "seed of the generator": (["--set", "workload.options.seed=3"], "seed"),
-    "think time beyond the clock": (["--set", "workload.options.mean_think_s=1e9"], "think_s"),
+    "think time beyond the clock": (["--set", "workload.options.between_s=1e8"], "think_s"),
     "time scale beyond the clock": (["--set", "workload.time_scale=1e300"], "arrival_s"),
-    "run beyond the clock": (["--set", "workload.options.mean_think_s=3e5", "--set", "series_interval_s=null"],
+    "run beyond the clock": (["--set", "workload.options.between_s=7.8e4", "--set", "series_interval_s=null"],
                              "longer than"),
     "instance missing": (["--set", "operations=[{at_s: 1, kind: fail}]"], "operations.0.instance"),
     "instance that will never be": (["--set", "operations=[{at_s: 1e6, kind: fail, instance: 7}]"], "use 0 to 1"),
@@ -217,7 +217,7 @@ def test_a_terminal_sees_progress_and_the_table():
 
 def test_what_is_worth_knowing_is_said(servesim):
     late = "operations=[{at_s: 1e6, kind: add}]"
-    status, printed, _ = servesim("run", *SMALL, "--set", late, "--set", "workload.options.mean_turns=60")
+    status, printed, _ = servesim("run", *SMALL, "--builtin", "coder", "--set", late)
     assert status == 0 and "did not happen" in printed and "longer than the context" in printed
 
 

@@ -14,7 +14,7 @@ from oracle import Engine
 from oracle.scenarios import Scenario, scenarios
 
 from sim.cluster import Cluster
-from workloads import shared_prefix_chat
+from workloads import generate
 
 ROOT = Path(__file__).parents[1]
 SEEDS = [0, 1, 2, 3]
@@ -22,7 +22,7 @@ SEEDS = [0, 1, 2, 3]
 
 def chat_scenario(router_seed: int, router: str = "lmetric") -> Scenario:
     """Conversations that come in bursts, so that many routing scores tie."""
-    rows = rows_of(shared_prefix_chat(500, rate_per_s=50.0, clients=4, mean_think_s=1.0))
+    rows = rows_of(generate("chatbot", 0, {"requests": 500, "rate_per_s": 50.0, "clients": 4, "between_s": 1.0}))
     engine = Engine(num_blocks=4000, max_num_seqs=32, max_num_batched_tokens=2048, reserve_full_sequence=False)
     return Scenario(rows, engine, flat_steps(10**10, 2048), 4, router, router_seed, [])
 

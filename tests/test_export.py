@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workloads import Workload, WorkloadError, load, shared_prefix_chat
+from workloads import Workload, WorkloadError, generate, load
 from workloads.export import block_ids, to_csv, to_mooncake, to_vllm
 from workloads.nominal import nominal_arrival_s, open_loop
 
@@ -40,7 +40,7 @@ def shared_tokens(workload: Workload) -> np.ndarray:
     return common
 
 
-@pytest.mark.parametrize("workload", [branching(), open_loop(shared_prefix_chat(60, seed=3))])
+@pytest.mark.parametrize("workload", [branching(), open_loop(generate("chatbot", 3, {"requests": 60}))])
 @pytest.mark.parametrize("block_tokens", [16, 512])
 def test_blocks_have_equal_ids_exactly_where_prompts_are_equal(workload: Workload, block_tokens: int):
     offsets, ids = block_ids(workload, block_tokens)
@@ -84,7 +84,7 @@ def test_mooncake_is_written_in_order_of_time(tmp_path):
 
 @pytest.mark.parametrize("write", [to_mooncake, to_vllm])
 def test_follow_ups_need_a_time(tmp_path, write):
-    chat = shared_prefix_chat(40)
+    chat = generate("chatbot", 0, {"requests": 40})
     with pytest.raises(WorkloadError, match=r"^parent, row \d+: is a follow-up .* export open_loop\(workload\)$"):
         write(chat, tmp_path / "t.jsonl")
     assert not (tmp_path / "t.jsonl").exists()
@@ -94,7 +94,7 @@ def test_follow_ups_need_a_time(tmp_path, write):
 @pytest.mark.parametrize(
     "workload",
     [
-        shared_prefix_chat(300, seed=1),
+        generate("chatbot", 1, {"requests": 300}),
         Workload.build(
             arrival_s=[0.1 + 0.2, 1 / 3, 0.0],
             input_tokens=[1, 2, 3],

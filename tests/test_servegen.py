@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -217,17 +216,12 @@ def test_bad_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="ServeGen's data is not at hand")
-def test_real_folder_in_time() -> None:
-    start = time.process_time()
+def test_a_real_folder_reads_the_same_from_its_cache() -> None:
     pool = read_servegen(DATA / "language/m-large", "borrow")
-    first_s, start = time.process_time() - start, time.process_time()
     again = read_servegen(DATA / "language/m-large", "borrow")
-    again_s = time.process_time() - start
-    assert first_s < 15 and again_s < 1
     assert pool.notes == again.notes
     assert pool.notes[0].startswith("15 of 162 clients, with 37.3% of the requests, have no lengths")
     one_hour = {"start_s": 36000.0, "duration_s": 3600.0}
-    start = time.process_time()
     workload = generate(again, seed=0, **one_hour)
-    assert len(workload) > 1_000_000 and time.process_time() - start < 5
+    assert len(workload) > 1_000_000
     assert np.array_equal(workload.arrival_s, generate(pool, seed=0, **one_hour).arrival_s)

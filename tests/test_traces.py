@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workloads import TraceError, Workload, formats, load, shared_prefix_chat
+from workloads import TraceError, Workload, formats, generate, load
 from workloads.workload import COLUMNS
 
 GOOD_MOONCAKE = {"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [1, 2]}
@@ -200,7 +200,7 @@ def test_generic_jsonl_with_follow_ups_keeps_the_order_that_parents_refer_to(tmp
 
 
 def test_generic_csv_reads_every_column_of_a_workload(tmp_path):
-    chat = shared_prefix_chat(50)
+    chat = generate("chatbot", 0, {"requests": 50})
     names = [name for name in COLUMNS if name != "category"]
     columns = [["" if value != value else repr(value) for value in getattr(chat, name).tolist()] for name in names]
     text = "\n".join(",".join(cells) for cells in [names, *zip(*columns, strict=True)])
@@ -343,7 +343,7 @@ def test_csv_cells_that_are_numbers(tmp_path, cell: str, number: float):
 
 
 def test_parquet_is_a_format(tmp_path):
-    chat = shared_prefix_chat(20)
+    chat = generate("chatbot", 0, {"requests": 20})
     chat.to_parquet(tmp_path / "w.parquet")
     assert load(tmp_path / "w.parquet", "parquet") == chat
     assert "unknown option 'ignore' of trace format 'parquet'; it has none" in complaint(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads import Workload, WorkloadError, shared_prefix_chat
+from workloads import Workload, WorkloadError, generate
 
 NAN = float("nan")
 
@@ -194,7 +194,7 @@ def test_take_keeps_what_every_two_rows_share(workload: Workload, keep: list[boo
 
 
 def test_the_head_of_all_rows_is_the_whole():
-    chat = shared_prefix_chat(200)
+    chat = generate("chatbot", 0, {"requests": 200})
     assert chat.head(200) == chat
 
 

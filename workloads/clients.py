@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from workloads.arrivals import Arrivals
+from workloads.conversations import Conversation
 from workloads.errors import WorkloadError, did_you_mean
 from workloads.lengths import Lengths
+from workloads.sharing import PrefixProfile
 
 NO_LENGTHS = -1
 _Range = tuple[float, float]
@@ -21,16 +23,28 @@ class Client:
 
     id: number, from 0; requests carry it, and all that the client draws depends on it and the seed alone.
     lengths_of_window: (W,) index into `lengths`, or NO_LENGTHS where the client is silent.
+    conversation: how first requests go on; `arrivals` are then those of first requests, and a conversation has the
+    lengths of the window in which it starts. None if every request stands alone.
+    prefixes: what prompts begin with, before the input of `lengths`. None for nothing shared.
     """
 
     id: int
     arrivals: Arrivals
     lengths: tuple[Lengths, ...]
     lengths_of_window: NDArray[np.int32]
+    conversation: Conversation | None = None
+    prefixes: PrefixProfile | None = None
 
     @classmethod
     def build(
-        cls, id: int, arrivals: Arrivals, lengths: Lengths | Iterable[Lengths], lengths_of_window: ArrayLike = 0
+        cls,
+        id: int,
+        arrivals: Arrivals,
+        lengths: Lengths | Iterable[Lengths],
+        lengths_of_window: ArrayLike = 0,
+        *,
+        conversation: Conversation | None = None,
+        prefixes: PrefixProfile | None = None,
     ) -> "Client":
         """A validated client; one `lengths` may stand for all windows. Raises WorkloadError naming client and field."""
         own = (lengths,) if isinstance(lengths, Lengths) else tuple(lengths)
@@ -45,7 +59,7 @@ class Client:
         if bad.any():
             window = int(bad.argmax())
             raise WorkloadError(f"client {id}: lengths_of_window, window {window}: {index[window]} is no lengths")
-        return cls(id, arrivals, own, index)
+        return cls(id, arrivals, own, index, conversation, prefixes)
 
     def take(self, windows: NDArray[np.int64]) -> "Client":
         """The client over windows of which w is this one's window `windows[w]`."""
@@ -85,6 +99,7 @@ class ClientPool:
         if not members:
             raise WorkloadError(f"pool '{name}': has no clients; give at least one")
         seen: set[int] = set()
+        profiles: dict[int, PrefixProfile] = {}
         for client in members:
             windows = len(client.arrivals.rate_per_s)
             if windows != len(edges) - 1:
@@ -92,6 +107,10 @@ class ClientPool:
             if client.id in seen:
                 raise WorkloadError(f"pool '{name}': two clients have the id {client.id}; number them differently")
             seen.add(client.id)
+            mine = client.prefixes
+            if mine is not None and profiles.setdefault(mine.group, mine) != mine:
+                problem = f"client {client.id} has another prefix profile than the others of group {mine.group}"
+                raise WorkloadError(f"pool '{name}': {problem}; give it a group of its own")
         return cls(name, edges, members, notes)
 
     # --- what is in it ---
@@ -102,8 +121,13 @@ class ClientPool:
         return np.stack([client.arrivals.rate_per_s for client in self.clients])
 
     @property
+    def is_linked(self) -> bool:
+        """Whether requests refer to others: clients hold conversations or share prefixes."""
+        return any(client.conversation or client.prefixes for client in self.clients)
+
+    @property
     def rate_per_s(self) -> NDArray[np.float64]:
-        """(W,) requests per second of all clients together."""
+        """(W,) requests (of conversations: first requests) per second of all clients together."""
         return self.client_rates_per_s.sum(axis=0)
 
     @property

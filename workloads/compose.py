@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from workloads.arrivals import ArrivalProcess
-from workloads.clients import NO_LENGTHS, Client, ClientPool
+from workloads.client_run import REASON, ClientRun, runs_of_lengths, stream
+from workloads.clients import ClientPool
 from workloads.errors import WorkloadError
-from workloads.lengths import Lengths, Media, correlated_output_u, whole_tokens
+from workloads.linking import link
 from workloads.workload import Workload
 
 # Requests per second: constant; by second from the workload's start on which it begins to hold, from 0;
@@ -21,9 +21,6 @@ Rate = float | Mapping[float, float] | Callable[[float], float]
 RATE_STEP_S = 60.0  # a rate function is taken to be constant over steps of at most this, at its value in the middle
 
 CHUNK_REQUESTS = 500_000
-
-# What a client draws has a stream of random numbers for each purpose; kinds of media take two more each.
-_ARRIVAL, _INPUT, _OUTPUT, _REASON, _MEDIA = range(5)
 
 
 def generate(
@@ -40,10 +37,14 @@ def generate(
     With `scale`, every client sends at that multiple of its own rate. With `rate_per_s` instead, all clients are
     scaled alike, window by window, so that the expected rate of the whole is the one given; shares, families and CVs
     stay. Each client's draws depend on `seed` and its id alone: with `scale`, adding a client leaves the requests of
-    the others unchanged. Raises WorkloadError for a span outside the pool, a bad rate, or when no request arrives.
+    the others unchanged.
+
+    Conversations run on beyond the end. Where clients hold any, rates are those of first requests, and rows are the
+    conversations in order of their first request, turn by turn. Raises WorkloadError for a span outside the pool, a
+    bad rate, or when no request arrives.
     """
     pool = _prepared(pool, start_s, duration_s, rate_per_s, scale)
-    workloads = list(_chunks(pool, seed, pool.edges_s[-1:]))
+    workloads = _linked(pool, seed) if pool.is_linked else list(_chunks(pool, seed, pool.edges_s[-1:]))
     if not workloads:
         raise WorkloadError("generate: no request arrives; make the duration longer or the rate higher")
     return workloads[0]
@@ -62,10 +63,13 @@ def generate_chunks(
     """The rows of `generate`, in consecutive workloads of about `chunk_requests` rows, in bounded memory.
 
     Rows are those of `generate`, byte for byte, whatever the size of the chunks. Chunks in which nothing arrives are
-    left out.
+    left out. Raises WorkloadError for a pool whose clients hold conversations or share prefixes: their rows refer to
+    rows of other chunks.
     """
     if chunk_requests < 1:
         raise WorkloadError(f"generate: chunk_requests must be at least 1, got {chunk_requests}")
+    if pool.is_linked:
+        raise WorkloadError(f"pool '{pool.name}': conversations and prefixes reach across chunks; use generate")
     pool = _prepared(pool, start_s, duration_s, rate_per_s, scale)
     expected = np.append(0.0, np.cumsum(pool.rate_per_s * np.diff(pool.edges_s)))
     cuts = np.interp(np.arange(chunk_requests, expected[-1], chunk_requests), expected, pool.edges_s)
@@ -111,10 +115,11 @@ def reason_tokens(
     """
     tokens = np.zeros(len(workload), np.int32)
     offset_s = float(pool.edges_s[0]) if start_s is None else start_s
+    first = np.arange(len(workload)) - workload.turn  # a conversation has the lengths of the window where it starts
     for client in pool.clients:
         rows = np.flatnonzero(workload.client == client.id)
-        u = _stream(seed, client.id, _REASON).random(len(rows))
-        for lengths, part in _runs(client, pool.edges_s, workload.arrival_s[rows] + offset_s):
+        u = stream(seed, client.id, REASON).random(len(rows))
+        for lengths, part in runs_of_lengths(client, pool.edges_s, workload.arrival_s[first[rows]] + offset_s):
             if lengths.reason_ratio is None:
                 raise WorkloadError(f"pool '{pool.name}': client {client.id} has no reason ratio")
             ratio = lengths.reason_ratio.quantile(u[part])
@@ -169,7 +174,7 @@ def _at_rate(pool: ClientPool, rate_per_s: Rate) -> ClientPool:
 
 def _chunks(pool: ClientPool, seed: int, ends_s: NDArray[np.float64]) -> Iterator[Workload]:
     """The requests up to each of `ends_s`, where there are any."""
-    runs = [_ClientRun(client, pool.edges_s, seed) for client in sorted(pool.clients, key=lambda client: client.id)]
+    runs = [ClientRun(client, pool.edges_s, seed) for client in sorted(pool.clients, key=lambda client: client.id)]
     for end_s in ends_s:
         parts = [run.until(end_s) for run in runs]
         arrival_s, input_tokens, output_tokens = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -186,54 +191,10 @@ def _chunks(pool: ClientPool, seed: int, ends_s: NDArray[np.float64]) -> Iterato
         )
 
 
-class _ClientRun:
-    """A client's requests, given out piece by piece."""
-
-    def __init__(self, client: Client, edges_s: NDArray[np.float64], seed: int) -> None:
-        self.client, self._edges_s = client, edges_s
-        self._arrivals = ArrivalProcess(client.arrivals, edges_s, _stream(seed, client.id, _ARRIVAL))
-        self._input, self._output = (_stream(seed, client.id, purpose) for purpose in (_INPUT, _OUTPUT))
-        kinds = sorted({kind for lengths in client.lengths for kind in lengths.media or {}})
-        self._media = {
-            kind: (_stream(seed, client.id, _MEDIA + 2 * i), _stream(seed, client.id, _MEDIA + 2 * i + 1))
-            for i, kind in enumerate(kinds)
-        }
-
-    def until(self, end_s: float) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-        """(arrival_s, input_tokens, output_tokens) of the requests before `end_s` not given out yet."""
-        arrival_s = self._arrivals.until(end_s)
-        input_u, output_u = self._input.random(len(arrival_s)), self._output.random(len(arrival_s))
-        input_, output = np.empty(len(arrival_s)), np.empty(len(arrival_s))
-        for lengths, part in _runs(self.client, self._edges_s, arrival_s):
-            input_[part] = lengths.input.quantile(input_u[part])
-            u = correlated_output_u(input_u[part], output_u[part], lengths.correlation)
-            output[part] = lengths.output.quantile(u)
-            for kind, media in (lengths.media or {}).items():
-                input_[part] += _media_tokens(media, *self._media[kind], part.stop - part.start)
-        return arrival_s, whole_tokens(input_), whole_tokens(output)
-
-
-def _runs(
-    client: Client, edges_s: NDArray[np.float64], arrival_s: NDArray[np.float64]
-) -> Iterator[tuple[Lengths, slice]]:
-    """The lengths that hold, and the arrivals (in order of time) for which they do."""
-    window = np.searchsorted(edges_s, arrival_s, side="right") - 1
-    index = client.lengths_of_window[window.clip(0, len(edges_s) - 2)]
-    borders = np.flatnonzero(np.diff(index)) + 1
-    for first, last in zip(np.append(0, borders), np.append(borders, len(index)), strict=True):
-        if last > first:
-            assert index[first] != NO_LENGTHS
-            yield client.lengths[index[first]], slice(int(first), int(last))
-
-
-def _media_tokens(
-    media: Media, count_rng: np.random.Generator, token_rng: np.random.Generator, requests: int
-) -> NDArray[np.float64]:
-    """(requests,) tokens of all images, or whatever it is, of each request."""
-    counts = np.ceil(media.count.quantile(count_rng.random(requests))).astype(np.int64)
-    tokens = np.ceil(media.tokens.quantile(token_rng.random(int(counts.sum()))))
-    return np.bincount(np.repeat(np.arange(requests), counts), tokens, minlength=requests).astype(np.float64)
-
-
-def _stream(seed: int, client: int, purpose: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(client, purpose)))
+def _linked(pool: ClientPool, seed: int) -> list[Workload]:
+    """All requests of a pool with conversations or prefixes; none if nothing arrives."""
+    clients = sorted(pool.clients, key=lambda client: client.id)
+    talks = [ClientRun(client, pool.edges_s, seed).conversations(seed) for client in clients]
+    if not any(len(talk.turns.turn) for talk in talks):
+        return []
+    return [link(pool.name, clients, talks)]

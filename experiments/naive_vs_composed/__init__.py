@@ -1,0 +1,1 @@
+"""Naive workloads against one composed of clients, at the same rate."""

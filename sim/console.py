@@ -1,0 +1,52 @@
+"""Where the command prints, and what its parts share."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .errors import SimError
+from .strict_yaml import load_yaml
+
+out = Console(width=None if sys.stdout.isatty() else 120)
+err = Console(stderr=True)
+
+
+def say(line: str) -> None:
+    """One line, as it is."""
+    out.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def print_names(kind: str, names: dict[str, str]) -> None:
+    """A table of names and what they are."""
+    table = Table(kind, "")
+    for name, description in names.items():
+        table.add_row(name, description)
+    out.print(table)
+
+
+def assignment(option: str, text: str, expected: str) -> tuple[str, Any]:
+    """The name and the YAML value of a NAME=VALUE that was given to ``option``."""
+    name, separator, value = text.partition("=")
+    if not separator or not name or not value:
+        raise SimError(f"{option} {text}: expected {expected}")
+    return name, load_yaml(value, f"{option} {text}")
+
+
+@contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """A file to write to, which appears as ``path`` when the block ends well, and not at all otherwise."""
+    if path.is_dir():
+        raise SimError(f"{path}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise SimError(f"{path}: there is no folder {path.parent}; make it first")
+    partial = path.with_name(f".partial-{path.name}")  # keeps the suffix, which tells writers the format
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
