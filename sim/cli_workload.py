@@ -142,6 +142,8 @@ def generate(
         return
     if options:
         raise SimError(f"--option {options[0]}: is for recipes, and {pool} is a pool; leave it out")
+    if pool not in pool_names() and not Path(pool).exists():
+        raise SimError(unknown_name("pool or recipe", pool, [*pool_names(), *workloads.BUILTINS]) + "; or give a file")
     clients = read_pool(pool, missing_lengths)
     span: dict[str, Any] = {"start_s": start_s, "duration_s": duration_s, "rate_per_s": rate_per_s, "scale": scale}
     if to == "parquet":

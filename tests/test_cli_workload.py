@@ -294,7 +294,7 @@ MISTAKES = {
                                    "did you mean 'clients'"),
     "lengths of a fitted pool": (["workload", "generate", "m-large", "--missing-lengths", "skip", "--out", "t.csv"], 1,
                                  "is for ServeGen folders"),
-    "near a pool": (["workload", "generate", "m-larg", "--out", "t.csv"], 1, "did you mean 'm-large'"),
+    "near a pool": (["workload", "generate", "m-larg", "--out", "t.csv"], 1, "did you mean m-large"),
     "pool that is a trace": (["workload", "generate", "./t.csv", "--out", "t.parquet"], 1, "t.csv: is no pool"),
     "fit of nothing": (["workload", "fit", "none", "--out", "p.npz.xz"], 1, "none"),
     "fit of an unknown format": (["workload", "fit", "t.csv", "--format", "cvs", "--out", "p.npz.xz"], 1, "'csv'"),
