@@ -12,12 +12,11 @@ from rich.text import Text
 
 import workloads
 from workloads import Workload, compose, export
-from workloads.clients import ClientPool
+from workloads.files import complete_file
 from workloads.nominal import open_loop
 from workloads.pools import load_pool, pool_names, save_pool
-from workloads.servegen import read_servegen
 
-from .console import assignment, complete_file, out, print_names, say
+from .console import assignment, out, print_names, say
 from .errors import SimError, unknown_name
 from .pool_source import read_pool
 
@@ -147,8 +146,7 @@ def generate(
     clients = read_pool(pool, missing_lengths)
     span: dict[str, Any] = {"start_s": start_s, "duration_s": duration_s, "rate_per_s": rate_per_s, "scale": scale}
     if to == "parquet":
-        with complete_file(path) as partial:
-            requests = compose.write_parquet(partial, compose.generate_chunks(clients, seed=seed, **span))
+        requests = compose.write_parquet(path, compose.generate_chunks(clients, seed=seed, **span))
         _say_written(requests, path)
     else:
         _write(compose.generate(clients, seed=seed, **span), to, path, in_open_loop)
@@ -192,19 +190,20 @@ def fit(
 
     Example: servesim workload fit ServeGen/data/language/m-large --out m-large.npz.xz
     """
-    from workloads.fit import fit_pool  # it brings SciPy's statistics, which other commands need not wait for
+    from workloads.fit import fit_source  # it brings SciPy's statistics, which other commands need not wait for
 
-    data: Workload | ClientPool
-    if source_format == "servegen":
-        if options:
-            raise SimError(f"--option {options[0]}: is for trace formats; a ServeGen folder has none")
-        data = read_servegen(source, missing_lengths or "borrow")
-    else:
-        if missing_lengths is not None:
-            raise SimError(f"--missing-lengths {missing_lengths}: is for ServeGen folders; leave it out")
-        data = workloads.load(source, source_format, **_options(options))
-        name = name or source.name.split(".")[0]
-    pool = fit_pool(data, name=name, origin=origin)
+    if source_format == "servegen" and options:
+        raise SimError(f"--option {options[0]}: is for trace formats; a ServeGen folder has none")
+    if source_format != "servegen" and missing_lengths is not None:
+        raise SimError(f"--missing-lengths {missing_lengths}: is for ServeGen folders; leave it out")
+    pool = fit_source(
+        source,
+        source_format,
+        missing_lengths=missing_lengths or "borrow",
+        name=name,
+        origin=origin,
+        options=_options(options),
+    )
     with complete_file(path) as partial:
         save_pool(pool, partial)
     for note in pool.notes:

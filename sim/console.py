@@ -1,9 +1,6 @@
 """Where the command prints, and what its parts share."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -35,18 +32,3 @@ def assignment(option: str, text: str, expected: str) -> tuple[str, Any]:
     if not separator or not name or not value:
         raise SimError(f"{option} {text}: expected {expected}")
     return name, load_yaml(value, f"{option} {text}")
-
-
-@contextmanager
-def complete_file(path: Path) -> Iterator[Path]:
-    """A file to write to, which appears as ``path`` when the block ends well, and not at all otherwise."""
-    if path.is_dir():
-        raise SimError(f"{path}: is a folder; name a file")
-    if not path.parent.is_dir():
-        raise SimError(f"{path}: there is no folder {path.parent}; make it first")
-    partial = path.with_name(f".partial-{path.name}")  # keeps the suffix, which tells writers the format
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

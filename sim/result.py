@@ -1,10 +1,8 @@
 """What a run gives: a table of requests, inter-token latencies, a time series per instance, a summary."""
 
 import json
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from workloads import Workload
+from workloads.files import complete_file
 
 from .cluster import PS_PER_S, Cluster
 from .metrics import distribution, histogram_distribution, ratio
@@ -153,15 +152,7 @@ class Result:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in (("requests", self.requests), ("itl", self.itl), ("series", self.series)):
-            _write_whole(folder / f"{name}.parquet", partial(table.to_parquet, index=False))
-        text = json.dumps(self.summary, indent=2) + "\n"
-        _write_whole(folder / "summary.json", partial(Path.write_text, data=text, encoding="utf-8"))
-
-
-def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        write(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+            with complete_file(folder / f"{name}.parquet") as path:
+                table.to_parquet(path, index=False)
+        with complete_file(folder / "summary.json") as path:
+            path.write_text(json.dumps(self.summary, indent=2) + "\n", encoding="utf-8")

@@ -1,10 +1,11 @@
 """What to simulate: strict models of a scenario YAML. Every field has its unit in its name and its default here."""
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from workloads.errors import did_you_mean
 
 from .errors import SimError
 from .kernel.state import LONGEST_PS
@@ -68,13 +69,11 @@ class EngineOptions(Part):
     block_size: Annotated[int, Field(ge=1, le=2**16)] = 16  # tokens a KV block
     num_blocks: Annotated[int, Field(ge=2, le=10**9)] | None = None  # None: what the GPU's memory holds
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9  # for weights, activations and KV cache
-    max_num_seqs: Annotated[int, Field(ge=1, le=2**16)] | None = (
-        None  # None: 1024 on GPUs with >= 70 GiB except A100, else 256
-    )
+    # None: 1024 on GPUs with >= 70 GiB except A100, else 256
+    max_num_seqs: Annotated[int, Field(ge=1, le=2**16)] | None = None
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=2**20)] | None = None  # None: 8192 on those GPUs, else 2048
-    long_prefill_token_threshold: Annotated[int, Field(ge=0, le=2**20)] = (
-        0  # tokens a prefill may get in a step; 0 = no limit
-    )
+    # Tokens that a prefill may get in a step; 0 = no limit
+    long_prefill_token_threshold: Annotated[int, Field(ge=0, le=2**20)] = 0
     prefix_caching: bool = True
     reserve_full_sequence: bool = True  # admit only what fits as a whole
     watermark: Annotated[float, Field(ge=0, lt=1)] = 0.0  # fraction of the blocks that admissions leave free
@@ -146,9 +145,7 @@ def _first_problem(error: ValidationError, whole: type[Part]) -> str:
 def _problem(problem: Any, whole: type[Part]) -> str:
     field = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
-        known = _fields_beside(problem["loc"], whole)
-        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        hint = did_you_mean(str(problem["loc"][-1]), _fields_beside(problem["loc"], whole))
         return f"{field}: unknown key; {hint}"
     if problem["type"] == "model_type":
         return f"{field}: expected fields with values, found {problem['input']!r}"

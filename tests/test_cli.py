@@ -11,8 +11,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sim.cli import main
-
 TRACE = Path(__file__).parents[2] / "shared/data/traces/mooncake_conversation_trace.jsonl.gz"
 SMALL = ["--builtin", "chatbot", "--set", "workload.options.requests=200", "--instances", "2"]
 REQUEST_COLUMNS = [
@@ -20,20 +18,6 @@ REQUEST_COLUMNS = [
     *["priority", "instance", "hit_tokens", "preemptions", "first_scheduled_s", "first_token_s", "finish_s"],
     *["queue_s", "ttft_s", "tpot_s", "e2e_s"],
 ]
-
-
-@pytest.fixture
-def servesim(monkeypatch, capsys):
-    """Run the command in this process; returns (exit status, standard output, standard error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["servesim", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    return run
 
 
 def test_run_writes_the_documented_files(servesim, tmp_path):

@@ -1,7 +1,6 @@
 """`servesim workload` as a user meets it, and scenarios that run a client pool."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 
 import workloads
 from sim import cli_workload, make_scenario, simulate
-from sim.cli import main
 from workloads import Workload, load
 from workloads.characterize import describe
 from workloads.compose import generate
@@ -24,20 +22,12 @@ CHAT = ["chatbot", "--option", "requests=300"]
 
 
 @pytest.fixture
-def servesim(monkeypatch, capsys, tmp_path):
-    """Run the command in this process and an empty folder; returns (exit status, standard output, standard error)."""
+def servesim(servesim, monkeypatch, tmp_path):
+    """The command, run in an empty folder and with a cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["servesim", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    return run
+    return servesim
 
 
 @pytest.fixture

@@ -203,4 +203,4 @@ def test_what_cannot_be_fitted(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="unknown trace format 'servgen'"):
         fit_source(tmp_path, "servgen")
     with pytest.raises(WorkloadError, match="unknown option 'jitter' of format 'servegen'"):
-        fit_source(tmp_path, jitter=1)
+        fit_source(tmp_path, options={"jitter": 1})

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from workloads.client_run import REASON, ClientRun, runs_of_lengths, stream
 from workloads.clients import ClientPool
 from workloads.errors import WorkloadError
+from workloads.files import complete_file
 from workloads.linking import link
 from workloads.workload import Workload
 
@@ -82,26 +83,25 @@ def write_parquet(path: str | Path, chunks: Iterator[Workload]) -> int:
     `Workload.from_parquet` reads it. The file appears under its name when it is complete.
     """
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     writer, rows = None, 0
-    try:
-        for chunk in chunks:
-            if (chunk.parent >= 0).any() or (chunk.prefix_request >= 0).any():
-                raise WorkloadError("write_parquet: rows refer to other rows, whose numbers hold within a chunk only")
-            memory = io.BytesIO()
-            chunk.to_parquet(memory)  # type: ignore[arg-type]
-            table = pq.ParquetFile(memory).read()
-            writer = writer or pq.ParquetWriter(partial, table.schema, compression="zstd")
-            writer.write_table(table)
-            rows += len(chunk)
+    with complete_file(path) as partial:
+        try:
+            for chunk in chunks:
+                if (chunk.parent >= 0).any() or (chunk.prefix_request >= 0).any():
+                    raise WorkloadError(
+                        "write_parquet: rows refer to other rows, whose numbers hold within a chunk only"
+                    )
+                memory = io.BytesIO()
+                chunk.to_parquet(memory)  # type: ignore[arg-type]
+                table = pq.ParquetFile(memory).read()
+                writer = writer or pq.ParquetWriter(partial, table.schema, compression="zstd")
+                writer.write_table(table)
+                rows += len(chunk)
+        finally:
+            if writer is not None:
+                writer.close()
         if writer is None:
             raise WorkloadError(f"{path}: no request to write; make the duration longer or the rate higher")
-        writer.close()
-        partial.replace(path)
-    finally:
-        if writer is not None:
-            writer.close()
-        partial.unlink(missing_ok=True)
     return rows
 
 

@@ -184,7 +184,6 @@ CLUSTER = np.dtype(
         ("starts", Index),
         ("accepting", Index),
         ("finished", Index),
-        ("arrived", Index),
         ("free_slot", Index),
         ("used_slots", Index),
         ("free_piece", Index),

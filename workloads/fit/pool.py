@@ -1,5 +1,6 @@
 """From a trace or a ServeGen folder to a compact pool."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def fit_source(
     window_s: float = WINDOW_S,
     lengths_s: float = LENGTHS_S,
     origin: str | None = None,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
 ) -> ClientPool:
     """`fit_pool` of a ServeGen folder, or of a trace file in one of `workloads.formats()`, written to `out` if given.
 
@@ -74,7 +75,7 @@ def fit_source(
             raise WorkloadError(f"fit: unknown option '{min(options)}' of format 'servegen'; it has missing_lengths")
         source: Workload | ClientPool = read_servegen(path, missing_lengths)
     else:
-        source = load(path, format, **options)
+        source = load(path, format, **(options or {}))
         name = name or path.name.split(".")[0]
     pool = fit_pool(source, name=name, window_s=window_s, lengths_s=lengths_s, origin=origin)
     if out is not None:
