@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
-from hardware_profiles.library import ProfileError, near_miss
+from hardware_profiles.library import ProfileError
+from hardware_profiles.table_files import read_table_file, require_columns
 
 COLUMNS = {
     "tokens": "tokens of the step: decodes + prefill_tokens",
@@ -135,18 +136,8 @@ def _shares(values: pd.Series, sizes: np.ndarray) -> np.ndarray:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    if path.suffix not in (".parquet", ".csv"):
-        raise ProfileError(f"{path}: expected a table of suffix .parquet or .csv")
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise ProfileError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    for column, meaning in COLUMNS.items():
-        if column not in table:
-            hint = near_miss(column, map(str, table.columns))
-            raise ProfileError(f"{path}: no column {column!r} ({meaning}){hint}")
-    if table.empty:
-        raise ProfileError(f"{path}: has no rows")
+    table = read_table_file(path)
+    require_columns(path, table.columns, COLUMNS)
     return table[list(COLUMNS)]
 
 

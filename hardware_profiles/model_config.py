@@ -1,5 +1,6 @@
 """Reading a Hugging Face config.json: one class a family of models, each with the fields that sizes depend on."""
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ FP8_BLOCK = [128, 128]
 INT4_BITS, INT4_GROUP = 4, 128
 
 
-class Config(BaseModel):
+class Config(BaseModel, ABC):
     """What every family has; fields that nothing depends on are not read."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
@@ -54,13 +55,13 @@ class Config(BaseModel):
             norms=self.norms(),
         )
 
+    @abstractmethod
     def attention(self) -> Attention:
         """The attention of every layer. Raises ValueError for fields at odds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mlp(self, layer: int) -> Mlp:
         """The MLP of layer `layer`, counted from 0."""
-        raise NotImplementedError
 
     def window(self, layer: int) -> int | None:
         """The attention window of layer `layer` in tokens, None for all tokens."""
@@ -133,9 +134,9 @@ class WindowedConfig(GroupedQueryConfig):
             raise ValueError(f"sliding_window is absent, but layer {layer} has one")
         return self.sliding_window if sliding else None
 
+    @abstractmethod
     def slides(self, layer: int) -> bool:
         """Whether layer `layer` has a window where `layer_types` does not say."""
-        raise NotImplementedError
 
 
 class QwenConfig(WindowedConfig):

@@ -167,5 +167,5 @@ def test_what_is_no_such_table_is_refused(tmp_path, load):
         load(table_of(DECODE_STEPS).iloc[:0])
     with pytest.raises(ProfileError, match=r"steps\.txt: expected a table of suffix"):
         load_measured_step(tmp_path / "steps.txt")
-    with pytest.raises(ProfileError, match=r"none\.csv: cannot be read"):
+    with pytest.raises(ProfileError, match=r"none\.csv: no such file"):
         load_measured_step(tmp_path / "none.csv")

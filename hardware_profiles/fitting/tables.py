@@ -1,6 +1,5 @@
 """Reading a table of measured operator times."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 from hardware_profiles.library import ProfileError, near_miss
 from hardware_profiles.operators import OPERATORS, Operator
 from hardware_profiles.precision import precision
+from hardware_profiles.table_files import read_table_file, require_columns
 
 COMMON = {
     "gpu": "GPU, for example H100_SXM",
@@ -34,15 +34,13 @@ def read_table(path: Path, kind: str) -> pd.DataFrame:
     """
     operators = operators_of(kind)
     table = _read(path)
-    _require(path, table, COMMON)
+    require_columns(path, table.columns, COMMON)
     taken = pd.Series(False, index=table.index)
     for operator in operators:
-        missing_ways = [column for column in operator.rows if column not in table]
-        if missing_ways:
-            raise _missing(path, missing_ways[0], operator.columns[missing_ways[0]], table)
+        require_columns(path, table.columns, {column: operator.columns[column] for column in operator.rows})
         own = operator.own_rows(table)
         if own.any():
-            _require(path, table, operator.columns)
+            require_columns(path, table.columns, operator.columns)
             _check_numbers(path, table[own], operator)
         taken |= own
     if not taken.all():
@@ -77,30 +75,10 @@ def shapes(table: pd.DataFrame, operator: Operator) -> pd.Series:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise ProfileError(f"{path}: no such file")
-    suffixes = (".parquet", ".csv", ".csv.gz")
-    if not path.name.endswith(suffixes):
-        raise ProfileError(f"{path}: expected a table of suffix {', '.join(suffixes)}")
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    if table.empty:
-        raise ProfileError(f"{path}: has no rows")
+    table = read_table_file(path)
     for column in table.select_dtypes("category"):
         table[column] = table[column].astype(object)
     return table.reset_index(drop=True).assign(row=np.arange(1, len(table) + 1))
-
-
-def _require(path: Path, table: pd.DataFrame, columns: Mapping[str, str]) -> None:
-    for column, meaning in columns.items():
-        if column not in table:
-            raise _missing(path, column, meaning, table)
-
-
-def _missing(path: Path, column: str, meaning: str, table: pd.DataFrame) -> ProfileError:
-    return ProfileError(f"{path}: no column {column!r} ({meaning}){near_miss(column, map(str, table.columns))}")
 
 
 def _check_numbers(path: Path, table: pd.DataFrame, operator: Operator) -> None:

@@ -15,7 +15,7 @@ from ..errors import SimError
 from ..latency import LatencyModel
 from ..simulation import run_scenario
 from .comparison import Comparison
-from .engine import measured_engine
+from .engine import MeasuredEngine
 from .names import engine_profile, gpu_profile, group_name, model_profile, precision_name
 from .runs import read_table, reject_gaps
 
@@ -39,17 +39,11 @@ QUEUEING = "TTFT beyond 10 s is a queue of the harness"
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(MeasuredEngine):
     """One measured point: means over a run with ``concurrency`` clients and equal requests; lengths in tokens."""
 
     id: str
     group: str
-    model: str
-    gpu: str
-    serving_engine: str
-    precision: str
-    tp: int
-    pp: int
     input_tokens: int
     output_tokens: int
     concurrency: int
@@ -111,15 +105,7 @@ def workload(sample: Sample, front_end_s: float) -> Workload:
 
 def predict(sample: Sample) -> tuple[float, float]:
     """Mean TTFT and mean TPOT in seconds of the rounds after warm-up; NaN for the TPOT of a single output token."""
-    scenario = measured_engine(
-        sample.id,
-        gpu=sample.gpu,
-        model=sample.model,
-        tp=sample.tp,
-        pp=sample.pp,
-        serving_engine=sample.serving_engine,
-        precision=sample.precision,
-    )
+    scenario = sample.scenario(sample.id)
     front_end_s = float(LatencyModel(deployment(scenario)).front_end_s(np.array(sample.input_tokens)))
     requests = run_scenario(scenario, workload(sample, front_end_s)).requests
     measured = requests.iloc[sample.concurrency * WARM_UP_ROUNDS :]

@@ -7,7 +7,6 @@ from workloads import Workload
 
 from ..scenario import EngineOptions
 from ..simulation import run_scenario
-from .engine import measured_engine
 from .runs import EngineRun
 
 
@@ -19,16 +18,9 @@ def replay(run: EngineRun) -> pd.DataFrame:
         max_num_seqs=run.max_num_seqs,
         max_num_batched_tokens=run.max_num_batched_tokens,
     )
-    scenario = measured_engine(
-        run.name,
-        gpu=run.gpu,
-        model=run.model,
-        tp=run.tp,
-        serving_engine=run.serving_engine,
-        precision=run.precision,
-        options=options,
-    )
-    return run_scenario(scenario, workload(run)).requests[["arrival_s", "ttft_s", "tpot_s", "e2e_s"]]
+    return run_scenario(run.scenario(run.name, options), workload(run)).requests[
+        ["arrival_s", "ttft_s", "tpot_s", "e2e_s"]
+    ]
 
 
 def workload(run: EngineRun) -> Workload:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import SimError, unknown_name
+from .engine import MeasuredEngine
 from .names import engine_profile, gpu_profile, group_name, model_profile, precision_name
 
 RUN_COLUMNS = (
@@ -25,21 +26,16 @@ REQUEST_COLUMNS = ("run", "index", "arrival_s", "input_tokens", "prompt_id", "fa
 
 
 @dataclass(frozen=True)
-class EngineRun:
+class EngineRun(MeasuredEngine):
     """One measured run of one engine.
 
-    ``model``, ``gpu`` and ``serving_engine`` are names of profiles, ``num_blocks`` the engine's own KV blocks,
-    ``output_tokens`` what the server generated for every request. ``requests`` has a row a request in order of
-    arrival: index, arrival_s, input_tokens, prompt_id (equal ids are equal prompts), failed (the client gave up),
-    ttft_s and e2e_s (seconds; for a failed request NaN and the time until it was given up).
+    ``num_blocks`` are the engine's own KV blocks, ``output_tokens`` what the server generated for every request.
+    ``requests`` has a row a request in order of arrival: index, arrival_s, input_tokens, prompt_id (equal ids are equal
+    prompts), failed (the client gave up), ttft_s and e2e_s (seconds; for a failed request NaN and the time until it was
+    given up).
     """
 
     name: str
-    model: str
-    gpu: str
-    serving_engine: str
-    precision: str
-    tp: int
     max_num_seqs: int
     max_num_batched_tokens: int
     num_blocks: int
@@ -103,6 +99,7 @@ def _run(row: pd.Series, by_run: dict[str, pd.DataFrame], runs_path: Path, reque
         serving_engine=engine_profile(str(row["engine"]), where),
         precision=precision_name(str(row.get("precision", "bf16"))),
         tp=_count(row, "tensor_parallelism", where),
+        pp=1,
         max_num_seqs=_count(row, "max_num_seqs", where),
         max_num_batched_tokens=_count(row, "max_num_batched_tokens", where),
         num_blocks=_count(row, "kv_blocks_total_gpu", where),
