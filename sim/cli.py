@@ -21,16 +21,17 @@ from hardware_profiles import ProfileError
 from workloads import WorkloadError
 
 from . import cluster
-from .cli_cache import cache, evictions
+from .cli_cache import cache
 from .cli_compare import compare
 from .cli_explain import explain_command
 from .cli_measure import measure
 from .cli_profile import profile_app
+from .cli_routers import evictions, routers
 from .cli_validate import validate
 from .cli_workload import workload_app
 from .console import assignment, err, out, print_names, say, set_field
 from .errors import SimError
-from .routing import find_router, parse_router, router_descriptions, router_label
+from .routing import find_router, parse_router, router_label
 from .scenario import Scenario, make_scenario, read_scenario
 from .simulation import load_workload, run_scenario
 
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(workload_app, name="workload")
 app.command()(cache)
+app.command()(routers)
 app.command()(evictions)
 profile_app.command()(measure)
 app.add_typer(profile_app, name="profile")
@@ -243,12 +245,6 @@ def _number(value: float | None, form: str, scale: float = 1.0) -> str:
 
 
 # --- what there is ------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def routers() -> None:
-    """List the routing policies and their options. Example: servesim routers"""
-    print_names("router", router_descriptions())
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`servesim cache` and `servesim evictions`: how much of a trace a prefix cache would hit."""
+"""`servesim cache`: how much of a trace a prefix cache would hit."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from rich.table import Table
 from workloads.files import complete_file
 
 from .cli_workload import Options, Seed, Source, read_options, read_source
-from .console import err, out, print_names, say
+from .console import err, out, say
 from .errors import SimError, unknown_name
 from .eviction import POLICIES, BlockTrace, Policy, Replay, block_trace, find_policy, identity_tokens, replay
 from .eviction.curve import CURVE_WRITERS
@@ -80,11 +80,6 @@ def cache(
     _print(trace, replays)
     if output is not None:
         say(f"Written to {output}")
-
-
-def evictions() -> None:
-    """List the eviction policies, by what goes first. Example: servesim evictions"""
-    print_names("policy", {name: policy.description for name, policy in POLICIES.items()})
 
 
 def _find_policies(names: list[str], profile: Path | None) -> list[Policy]:

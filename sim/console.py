@@ -26,6 +26,13 @@ def print_names(kind: str, names: dict[str, str]) -> None:
     out.print(table)
 
 
+def print_lines(names: dict[str, str]) -> None:
+    """A line a name, however long."""
+    width = max(map(len, names))
+    for name, description in names.items():
+        say(f"{name:{width}}  {description}")
+
+
 def assignment(option: str, text: str, expected: str) -> tuple[str, Any]:
     """The name and the YAML value of a NAME=VALUE that was given to ``option``."""
     name, separator, value = text.partition("=")

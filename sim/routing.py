@@ -12,7 +12,7 @@ import numpy as np
 from . import policies  # noqa: F401 - registers them
 from .errors import SimError, unknown_name
 from .kernel.routing import ROUTERS, Router
-from .score_language import FORMULA_HELP, score_router
+from .score_language import FUNCTIONS, INDICATORS, score_router
 
 
 class RoutedRequest(NamedTuple):
@@ -47,16 +47,34 @@ class ClusterView(NamedTuple):
 PythonRouter = Callable[[RoutedRequest, ClusterView], int]
 
 SCORE = "score"  # the policy that a formula makes
+FORMULA = Router(
+    SCORE,
+    "lowest value of a formula of your own",
+    None,
+    details=(
+        "For example: score: (queued_prefill + new_tokens) * (batch + 1)",
+        f"Indicators: {', '.join(INDICATORS)}. Functions: {', '.join(FUNCTIONS)}. Operators: as in Python.",
+    ),
+)
 
 
 def router_descriptions() -> dict[str, str]:
     """Every policy in a line, its options with their defaults in it."""
-    described = {
-        name: router.description
-        + "".join(f"; {option}={spec.default:g}: {spec.meaning}" for option, spec in router.options.items())
-        for name, router in sorted(ROUTERS.items())
-    }
-    return described | {SCORE: FORMULA_HELP}
+    return {router.name: _in_a_line(router) for router in (*map(ROUTERS.__getitem__, sorted(ROUTERS)), FORMULA)}
+
+
+def _in_a_line(router: Router) -> str:
+    defaults = " ".join(f"{option}={spec.default:g}" for option, spec in router.options.items())
+    return f"{router.description} [{defaults}]" if defaults else router.description
+
+
+def describe_router(name: str) -> Router:
+    """The policy of that name; of ``score`` what goes for all formulas. Raises `SimError` with near misses."""
+    if name == SCORE:
+        return FORMULA
+    if name not in ROUTERS:
+        raise SimError(unknown_name("router", name, [*ROUTERS, SCORE]))
+    return ROUTERS[name]
 
 
 def find_router(name: str, options: Mapping[str, Any] | None = None) -> tuple[Router, tuple[float, ...]]:
@@ -67,9 +85,7 @@ def find_router(name: str, options: Mapping[str, Any] | None = None) -> tuple[Ro
     options = options or {}
     if name == SCORE:
         return _formula_router(options), ()
-    if name not in ROUTERS:
-        raise SimError(unknown_name("router", name, [*ROUTERS, SCORE]))
-    router = ROUTERS[name]
+    router = describe_router(name)
     for option in options:
         if option not in router.options:
             if not router.options:

@@ -28,11 +28,6 @@ OF_HITS = {"hit_tokens", "new_tokens"}
 FUNCTIONS = {"min": 2, "max": 2, "abs": 1}  # with how many arguments at least
 LONGEST_FORMULA = 1000  # characters
 
-FORMULA_HELP = (
-    "argmin of a formula of your own, as in 'score: (queued_prefill + new_tokens) * (batch + 1)', over "
-    + ", ".join(INDICATORS)
-)
-
 _OPERATORS = (
     *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow),
     *(ast.UAdd, ast.USub, ast.Not, ast.And, ast.Or),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sim.kernel.build import Engine, Requests, build
+from sim.kernel.history import remember
 from sim.kernel.prefix_index import _note_segment
 from sim.kernel.router_memory import RouterMemory
 from sim.kernel.state import Sim
@@ -34,15 +35,17 @@ def linear_steps() -> StepTable:
     )
 
 
-def same_prompts(count: int) -> Requests:
-    """Requests that share nothing."""
+def equal_prompts(count: int, shared_tokens: int) -> Requests:
+    """Prompts of equal length, of which the first two begin alike and no others."""
     nothing, none = np.zeros(count, np.int64), np.full(count, -1)
-    prompts = nothing + PROMPT_TOKENS
-    return Requests(nothing, prompts, nothing + 1, nothing, none, nothing, none, nothing, nothing)
+    prompts, prefix_request, prefix_tokens = nothing + PROMPT_TOKENS, none.copy(), nothing.copy()
+    if shared_tokens:
+        prefix_request[1], prefix_tokens[1] = 0, shared_tokens
+    return Requests(nothing, prompts, nothing + 1, nothing, none, nothing, prefix_request, prefix_tokens, nothing)
 
 
 class Choice:
-    """A policy before ``instances`` instances, all of them empty at first, and four requests of 100 tokens."""
+    """A policy before ``instances`` instances, all of them empty at first, and ``requests`` prompts of 100 tokens."""
 
     def __init__(
         self,
@@ -52,6 +55,8 @@ class Choice:
         seed: int = 0,
         session: Sequence[int] | None = None,
         client: Sequence[int] | None = None,
+        requests: int = 4,
+        shared_tokens: int = 0,
     ) -> None:
         self.router, values = find_router(name, options)
         memory = RouterMemory(
@@ -63,7 +68,7 @@ class Choice:
             watches_groups=self.router.watches_groups,
             own_index=True,
         )
-        self.sim: Sim = build(same_prompts(4), ENGINE, linear_steps(), instances, seed, memory)
+        self.sim: Sim = build(equal_prompts(requests, shared_tokens), ENGINE, linear_steps(), instances, seed, memory)
         self.accept(range(instances))
 
     def accept(self, instances: Sequence[int]) -> None:
@@ -80,6 +85,18 @@ class Choice:
         for i, tokens in enumerate(hits):
             if tokens > 0:
                 _note_segment(self.sim, 0, i, tokens)
+        return self
+
+    def sent(self, request: int, instance: int, new_tokens: int = 0) -> "Choice":
+        """Note that the request went to the instance now, to compute so many tokens there."""
+        remember(self.sim, request, instance, new_tokens)
+        return self
+
+    def ended(self, request: int, output_tokens: int, *times_ps: int) -> "Choice":
+        """The request has been answered; times of its first schedule, its first token and its last."""
+        self.sim.req[request]["output"] = output_tokens
+        for field, time_ps in zip(("first_scheduled", "first_token", "finish"), times_ps, strict=True):
+            self.sim.req[request][field] = time_ps
         return self
 
     def of(self, request: int = 0) -> int:

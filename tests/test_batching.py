@@ -1,11 +1,12 @@
 """Batching policies and queue orders as a user meets them; their rules are tested in oracle/test_batching.py."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import flat_steps, outcomes, run_kernel
+from harness import assert_agreement, flat_steps, outcomes, run_kernel
 from oracle import Engine, Row
 from oracle.scenarios import Scenario
 
@@ -36,6 +37,35 @@ def one_at_a_time(sim, i):
 def scenario(rows: list[Row] = ROWS, **options: object) -> Scenario:
     settings = {"max_num_seqs": 4, "max_num_batched_tokens": 60} | options
     return Scenario(rows, Engine(200, 2, **settings), flat_steps(10), 1, "round-robin", 0, [])  # type: ignore[arg-type]
+
+
+# When these finish, of 3, 8 and 4 prompt tokens, in steps of 100 ps and 1 ps a token that hold 10 tokens at most. The
+# first decodes 3 tokens; the others come meanwhile.
+MEET = [Row(0, 3, 4), Row(50, 8, 1), Row(50, 4, 1)]
+FINISH_PS: dict[str, tuple[dict[str, int], list[int]]] = {
+    # 103; 1 + 8 + 1 tokens: 213; 1 + 3: 317; 1: 418.
+    "vllm": ({}, [418, 213, 317]),
+    # 103; 1 + 3 tokens: 207; 1 + 3: 311; 1 + 2 + 1: 415; 3: 518.
+    "sarathi": ({"chunk_tokens": 4}, [415, 415, 518]),
+    # 103; no decode beside 8 + 2 tokens: 213, nor beside 2: 315; three times 1: 618.
+    "sglang": ({}, [618, 213, 315]),
+    # 103; 1 + 8 tokens, as 4 more do not fit: 212; 1 + 4: 317; 1: 418.
+    "orca": ({}, [418, 212, 317]),
+    # 103; three times 1: 406; 8, as 4 more do not fit: 514; 4: 618.
+    "static": ({}, [406, 514, 618]),
+}
+
+
+@pytest.mark.parametrize("name", FINISH_PS)
+def test_whom_it_schedules(name: str) -> None:
+    options, finish_ps = FINISH_PS[name]
+    made = scenario(MEET, batching=name, max_num_batched_tokens=10, async_scheduling=False, **options)
+    made = replace(made, steps=replace(made.steps, linear_ps=100 + np.arange(len(made.steps.linear_ps))))
+    assert [outcome.finish_ps for outcome in outcomes(assert_agreement(made))] == finish_ps
+
+
+def test_every_policy_has_a_case() -> None:
+    assert FINISH_PS.keys() == BATCHINGS.keys(), "say when MEET finish under a new policy"
 
 
 @pytest.mark.parametrize("name", BATCHINGS)

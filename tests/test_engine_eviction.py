@@ -154,30 +154,24 @@ def hits(eviction: str, prompts: str, classes: str = "") -> list[int]:
     return [outcome.hit_tokens for outcome in run(**vars(scenario))]
 
 
-def test_lru_forgets_what_was_used_longest_ago() -> None:
-    assert hits("lru", "ABCADAB") == [0, 0, 0, 4, 0, 4, 0]
+# By policy: prompts, their reuse classes, and which of them hit.
+FORGOTTEN: dict[str, list[tuple[str, str, str]]] = {
+    "lru": [("ABCADAB", "", "0001010")],
+    "fifo": [("ABCADBA", "", "0001010")],  # what came in first
+    "lfu": [("AAABCDEA", "", "01100001"), ("AAABCDEFGHA", "", "01100000001")],
+    # A is used three times. Of those that come after, each enters above the one that had to go for it.
+    "gdsf": [("AAABCDEA", "", "01100001"), ("AAABCDEFGHA", "", "01100000000")],
+    # Class 1 was never used again; class 0 was, after the time that has passed.
+    "workload-aware": [("AABCDA", "000111", "010001"), ("AABCDA", "000000", "010000")],
+}
 
 
-def test_fifo_forgets_what_came_in_first() -> None:
-    assert hits("fifo", "ABCADBA") == [0, 0, 0, 4, 0, 4, 0]
-
-
-def test_lfu_forgets_what_was_used_least() -> None:
-    assert hits("lfu", "AAABCDEA") == [0, 4, 4, 0, 0, 0, 0, 4]
-
-
-def test_gdsf_lets_old_uses_age() -> None:
-    """A is used three times. Of those that come after, each enters above the one that had to go for it."""
-    assert hits("lfu", "AAABCDEFGHA")[-1] == 4
-    assert hits("gdsf", "AAABCDEA")[-1] == 4
-    assert hits("gdsf", "AAABCDEFGHA")[-1] == 0
-
-
-def test_workload_aware_forgets_the_class_that_does_not_come_back() -> None:
-    """Class 1 was never used again; class 0 was, after the time that has passed."""
-    prompts, classes = "AABCDA", "000111"
-    assert hits("lru", prompts)[-1] == 0
-    assert hits("workload-aware", prompts, classes)[-1] == 4
+@pytest.mark.parametrize(
+    ("eviction", "prompts", "classes", "hit"),
+    [(eviction, *case) for eviction, cases in FORGOTTEN.items() for case in cases],
+)
+def test_what_it_forgets(eviction: str, prompts: str, classes: str, hit: str) -> None:
+    assert hits(eviction, prompts, classes) == [4 * int(one) for one in hit]
 
 
 @pytest.mark.parametrize("eviction", POLICIES)
@@ -189,8 +183,9 @@ def test_a_block_stays_while_one_that_continues_it_does(eviction: str) -> None:
     assert run(**vars(scenario))[-1].hit_tokens == 4
 
 
-def test_kernel_and_oracle_have_the_same_policies() -> None:
+def test_kernel_and_oracle_have_the_same_policies_and_each_has_cases() -> None:
     assert EVICTIONS == POLICIES
+    assert FORGOTTEN.keys() == set(POLICIES), "add prompts for a new policy"
 
 
 @pytest.mark.parametrize("x", [0.0, 1e-9, 0.1, 1.0, 5.0, 20.0])

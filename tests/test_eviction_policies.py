@@ -65,6 +65,38 @@ def test_it_does_what_plain_python_does(name: str, requests: list[Request], size
     assert (done.hits.tolist(), done.evictions) == reference_replay(name, requests, size, capacity)
 
 
+# By policy: prompts of a block each, one a second, their categories, and which of them hit a cache of three blocks.
+FORGOTTEN: dict[str, list[tuple[str, str, str]]] = {
+    "lru": [("ABCADAB", "", "0001010"), ("ABCDAB", "", "000000")],
+    "fifo": [("ABCADAB", "", "0001000"), ("ABCADBA", "", "0001010")],
+    "lfu": [("AABCDA", "", "010001"), ("AAABCDEFGHA", "", "01100000001")],
+    # H finds A at 3 uses, and F and G above the clock of 2 that E and D left.
+    "gdsf": [("AAABCDEA", "", "01100001"), ("AAABCDEFGHA", "", "01100000000")],
+    "belady": [("ABCDAB", "", "000011"), ("ABCADAB", "", "0001011")],
+    # A moves on to the main queue if it was used again twice.
+    "s3-fifo": [("AAABCDA", "", "0110001"), ("AABCDA", "", "010000")],
+    # Category 1 was never used again; category 0 was, after the second that has passed.
+    "workload-aware": [("AABCDA", "000111", "010001"), ("AABCDA", "000000", "010000")],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "prompts", "categories", "hit"),
+    [(name, *case) for name, cases in FORGOTTEN.items() for case in cases],
+)
+def test_what_it_forgets(name: str, prompts: str, categories: str, hit: str):
+    requests = [
+        Request((ord(letter),) * 4, (index,), float(index), int(categories[index]) if categories else 0, 0)
+        for index, letter in enumerate(prompts)
+    ]
+    done = replay(block_trace(workload_of(requests), 4), find_policy(name), 3)
+    assert done.hits.tolist() == [int(one) for one in hit]
+
+
+def test_every_policy_has_cases():
+    assert FORGOTTEN.keys() == POLICIES.keys(), "add prompts for a new policy"
+
+
 def test_a_new_policy_is_one_function():
     @policy("deepest")
     def _deepest(cache, b):
@@ -77,6 +109,7 @@ def test_a_new_policy_is_one_function():
 
     added = POLICIES.pop("deepest")
     assert added.description == "the block furthest into its prompt"
+    assert added.details == ("More about it.",)
     prompts = [((0, 0, 0), 1.0), ((1, 1), 2.0), ((2, 2), 3.0), ((0, 0, 0), 4.0), ((1, 1), 5.0)]
     requests = [Request(tokens, (100 * row + 100,), time_s, 0, 0) for row, (tokens, time_s) in enumerate(prompts)]
     assert replay(block_trace(workload_of(requests), 1), added, 5).hits.tolist() == [0, 0, 0, 1, 1]

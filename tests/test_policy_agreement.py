@@ -49,8 +49,9 @@ def prefix_cache(view: ClusterView, prompt_tokens: int) -> np.ndarray:
     sizes = view.batch_size[view.healthy].astype(float)
     if sizes.max() - sizes.min() > 3:
         return view.batch_size
-    mean = sizes.sum() / len(sizes)
-    bound = mean + 1.0 * np.sqrt(max(0.0, (sizes**2).sum() / len(sizes) - mean * mean))
+    total = sizes.sum()
+    mean = total / len(sizes)
+    bound = mean + 1.0 * np.sqrt(max(0.0, (sizes**2).sum() - total * mean) / max(1, len(sizes) - 1))
     return view.batch_size - np.where(view.batch_size <= bound, view.hit_tokens, 0) * MANY
 
 

@@ -24,14 +24,14 @@ SEEN = {
     "hits": [40, 90, 0],
 }
 VALUES = {
-    "queued": [1, 0, 3],
-    "running": [2, 6, 0],
+    "queued": SEEN["waiting"],
+    "running": SEEN["running"],
     "batch": [3, 6, 3],
-    "queued_prefill": [30, 0, 7],
+    "queued_prefill": SEEN["queued_prefill"],
     "input_tokens": [100, 100, 100],
-    "hit_tokens": [40, 90, 0],
+    "hit_tokens": SEEN["hits"],
     "new_tokens": [60, 10, 100],
-    "decode_kv": [5, 40, 0],
+    "decode_kv": SEEN["decode_kv"],
     "kv_used": [0.1, 0.2, 0.0],
 }
 

@@ -32,9 +32,13 @@ def _next_uses(
 
 @policy("belady", prepare=_look_ahead)
 def _belady(cache, b):
-    """the block whose next use is furthest ahead: no policy hits more, but it must know the future
+    """the block whose next use is furthest ahead
+
+    No policy hits more, but it must know the future: only a replay has it.
 
     A block is used whenever one that continues it is, so none that continues it is used sooner.
+
+    Source: L. Belady, A study of replacement algorithms for a virtual-storage computer, 1966.
     """
     cache.score[b] = -cache.next_use[cache.now[0].reference]
     return 0

@@ -36,9 +36,12 @@ def _age(cache, r):
 
 @policy("gdsf", victim=_age)
 def _gdsf(cache, b):
-    """the lowest clock + uses x cost / size, where the clock is the last victim's (Cherkasova 1998)
+    """the block used least often, while uses of long ago lose weight
 
+    argmin clock at its last use + uses x cost/size, where the clock is what the last victim had.
     It costs a block's tokens to bring it back, and a whole block is occupied, be it partly filled.
+
+    Source: GDSF, L. Cherkasova, 1998.
     """
     cache.score[b] = cache.now[0].clock + cache.uses[b] * cache.tokens[b] / cache.now[0].block_tokens
     return 0

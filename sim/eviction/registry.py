@@ -8,7 +8,6 @@ The replay lets a block wait in its queue only while it may go: while no residen
 that is being served does not use it.
 """
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from numba import typeof, types
 
 from ..errors import SimError, unknown_name
+from ..kernel.describe import described
 from ..kernel.jit import compiled
 from .blocks import BlockTrace
 from .cache import Cache, Setup, queues_only
@@ -26,13 +26,15 @@ Prepare = Callable[[BlockTrace, Path | None], Setup]
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy: its name, what goes first in a line, its compiled functions, what it needs to know of a trace.
+    """A policy: its name, what goes first in a line, further paragraphs, its compiled functions, what it needs to know
+    of a trace.
 
     profiled: whether `prepare` reads a profile.
     """
 
     name: str
     description: str
+    details: tuple[str, ...]
     used: Any
     victim: Any
     prepare: Prepare
@@ -54,22 +56,23 @@ def _one_queue(trace: BlockTrace, profile: Path | None) -> Setup:
 def policy(
     name: str, victim: Any = _head, prepare: Prepare = _one_queue, profiled: bool = False
 ) -> Callable[[Callable], Any]:
-    """Compile a policy and register it under ``name``; its docstring's first line describes it to users."""
+    """Compile a policy and register it under ``name``; the first paragraph of its docstring describes it to users in
+    a line, the others are its details.
+    """
 
     def register(function: Callable) -> Any:
         if name in POLICIES:
             raise ValueError(f"eviction policy {name!r} exists already; choose another name")
-        description = (inspect.getdoc(function) or "").split("\n")[0]
-        POLICIES[name] = Policy(name, description, compiled(function), victim, prepare, profiled)
+        POLICIES[name] = Policy(name, *described(function), compiled(function), victim, prepare, profiled)
         return POLICIES[name].used
 
     return register
 
 
-def find_policy(name: str) -> Policy:
-    """The policy of that name; raises SimError with near misses if there is none."""
+def find_policy(name: str, what: str = "--policy") -> Policy:
+    """The policy of that name; raises SimError that names ``what`` and near misses if there is none."""
     if name not in POLICIES:
-        raise SimError(unknown_name("--policy", name, POLICIES))
+        raise SimError(unknown_name(what, name, POLICIES))
     return POLICIES[name]
 
 

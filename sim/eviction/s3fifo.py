@@ -1,9 +1,4 @@
-"""S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP'23).
-
-A block comes in at the back of a small queue. One that is used again more than once before it gets to the front moves
-on to the main queue; others go, and if they come back soon they enter the main queue at once. At the front of the main
-queue, a block goes unless it was used again; then it starts once more at the back.
-"""
+"""S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP'23)."""
 
 from pathlib import Path
 
@@ -57,7 +52,14 @@ def _victim(cache, r):
 
 @policy("s3-fifo", victim=_victim, prepare=_two_queues)
 def _s3_fifo(cache, b):
-    """blocks not soon used again, by a small and a main first-in-first-out queue (S3-FIFO, SOSP'23)"""
+    """blocks not soon used again, by a small and a main first-in-first-out queue
+
+    A block comes in at the back of a small queue. One that is used again more than once before it gets to the front
+    moves on to the main queue; others go, and if they come back soon they enter the main queue at once. At the front of
+    the main queue, a block goes unless it was used again; then it starts once more at the back.
+
+    Source: S3-FIFO, Yang et al., FIFO queues are all you need for cache eviction, SOSP'23.
+    """
     if cache.uses[b] > 1:
         cache.note[b] = min(cache.note[b] + 1, MOST_REUSES)
         return cache.queue[b]

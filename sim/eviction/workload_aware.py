@@ -1,9 +1,4 @@
-"""Workload-aware eviction ("KVCache Cache in the Wild", arXiv 2506.02634).
-
-Blocks belong to the class of the request that used them last: its category and turn. In a class, reuse times are
-nearly exponential: of a use, another one follows with a probability p after 1/a seconds in the mean. The block
-goes that is least likely to be used again within the life that it can expect in the cache.
-"""
+"""Workload-aware eviction ("KVCache Cache in the Wild", arXiv 2506.02634)."""
 
 from math import exp
 from pathlib import Path
@@ -81,7 +76,14 @@ def _expect_life(cache):
 
 @policy("workload-aware", victim=_victim, prepare=_classes, profiled=True)
 def _workload_aware(cache, b):
-    """the block least likely to be used again in its expected life, by category and turn (arXiv 2506.02634)"""
+    """the block least likely to be used again in its expected life
+
+    Blocks belong to the class of the request that used them last: its category and turn. In a class, reuse times are
+    nearly exponential: of a use, another one follows with a probability p after 1/a seconds in the mean. The block
+    goes that is least likely to be used again within the life that it can expect in the cache.
+
+    Source: KVCache Cache in the Wild, arXiv 2506.02634.
+    """
     now = cache.now[0]
     if cache.uses[b] == 1:
         _expect_life(cache)

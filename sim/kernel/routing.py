@@ -6,30 +6,32 @@ it declares them, and its memory (`history.py`). It must choose among ``sim.acce
 which is never empty. The shipped ones are in `sim/policies/`.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .describe import described
 from .jit import compiled, compiled_anew, inlined
 from .random import below
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a policy: its default, the range [low, high] of its values, and what it is."""
+    """An option of a policy: its default, the range [low, high] of its values, what it is, and in which unit."""
 
     default: float
     low: float
     high: float
     meaning: str
+    unit: str = ""
 
 
 @dataclass(frozen=True)
 class Router:
     """A compiled policy: its name, what it does in a line, its function, its options, and what it keeps.
 
+    ``details`` are further paragraphs: its formula and where that is from.
     ``tallies`` names what it counts in ``sim.tally``, for the summary. Only a policy that ``keeps_log`` of its
     decisions may call `history.remember`; only one that ``watches_groups`` has ``sim.group``.
     """
@@ -41,6 +43,7 @@ class Router:
     tallies: tuple[str, ...] = ()
     keeps_log: bool = False
     watches_groups: bool = False
+    details: tuple[str, ...] = ()
 
 
 ROUTERS: dict[str, Router] = {}
@@ -53,17 +56,17 @@ def router(
     keeps_log: bool = False,
     watches_groups: bool = False,
 ) -> Callable[[Callable], Any]:
-    """Register a policy under ``name``, compiled at its first use; its docstring's first paragraph describes it
-    to users. The rest is as in `Router`.
+    """Register a policy under ``name``, compiled at its first use. The first paragraph of its docstring describes it to
+    users, in a line; the others are its details. The rest is as in `Router`.
     """
 
     def register(function: Callable) -> Any:
         if name in ROUTERS:
             raise ValueError(f"router {name!r} exists already; choose another name")
-        description = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
+        description, details = described(function)
         # Kept on disk only where `drop_stale_cache` sees that what it was compiled with has changed.
         policy = (compiled if function.__module__.startswith("sim.") else compiled_anew)(function)
-        ROUTERS[name] = Router(name, description, policy, options or {}, tallies, keeps_log, watches_groups)
+        ROUTERS[name] = Router(name, description, policy, options or {}, tallies, keeps_log, watches_groups, details)
         return policy
 
     return register

@@ -25,13 +25,19 @@ def _round_robin(sim, r):
 
 @router("least-requests")
 def _least_requests(sim, r):
-    """argmin queued + running requests (join the shortest queue)"""
+    """fewest queued + running requests
+
+    argmin queued + running requests: join the shortest queue. Ties of this and all other policies are drawn at random.
+    """
     return fewest_requests(sim)
 
 
 @router("least-tokens")
 def _least_tokens(sim, r):
-    """argmin queued prefill tokens + decode KV tokens"""
+    """fewest tokens to prefill and to read in decode
+
+    argmin queued prefill tokens + KV tokens of the requests in decode.
+    """
     for a in range(sim.cluster[0].accepting):
         i = sim.accepting[a]
         sim.score[a] = queued_prefill_tokens(sim, i) + decode_kv_tokens(sim, i)
@@ -40,7 +46,10 @@ def _least_tokens(sim, r):
 
 @router("power-of-two")
 def _power_of_two(sim, r):
-    """the one with fewer queued + running requests of two drawn at random (Mitzenmacher 2001)"""
+    """fewer queued + running requests of two instances drawn at random
+
+    Source: M. Mitzenmacher, The power of two choices in randomized load balancing, 2001.
+    """
     n = sim.cluster[0].accepting
     if n == 1:
         return sim.accepting[0]
@@ -54,7 +63,12 @@ def _power_of_two(sim, r):
 
 @router("vllm")
 def _vllm(sim, r):
-    """argmin 4 queued + running requests (vLLM's data-parallel balancer)"""
+    """fewest requests, queued ones counting four times (vLLM)
+
+    argmin 4 queued + running requests.
+
+    Source: vLLM's balancer of data-parallel engines [vllm-project/vllm, vllm/v1/engine/core_client.py].
+    """
     for a in range(sim.cluster[0].accepting):
         i = sim.accepting[a]
         sim.score[a] = 4 * queued_requests(sim, i) + running_requests(sim, i)
@@ -63,7 +77,11 @@ def _vllm(sim, r):
 
 @router("session-affinity")
 def _session_affinity(sim, r):
-    """the session's last instance; without one, argmin queued + running requests"""
+    """where the session went last; else fewest queued + running requests
+
+    A session without an instance, or whose instance accepts no more, goes to argmin queued + running requests, and so
+    does a request without a session.
+    """
     i = home_of(sim, r)
     if i == NONE:
         i = fewest_requests(sim)

@@ -1,4 +1,4 @@
-"""The KV router of NVIDIA Dynamo [lib/kv-router]."""
+"""The KV router of NVIDIA Dynamo [ai-dynamo/dynamo, lib/kv-router]."""
 
 import math
 
@@ -6,16 +6,14 @@ from ..kernel.indicators import decode_kv_tokens, hit_tokens, new_tokens, queued
 from ..kernel.jit import compiled
 from ..kernel.random import below
 from ..kernel.routing import Option, lowest_score, router
+from .scores import score_range
 
 
 @compiled
 def _draw_softmax(sim, temperature):
     """An instance with probability proportional to exp(-score / (max - min) / temperature)."""
     n = sim.cluster[0].accepting
-    lowest = highest = sim.score[0]
-    for a in range(1, n):
-        lowest = min(lowest, sim.score[a])
-        highest = max(highest, sim.score[a])
+    lowest, highest = score_range(sim)
     spread = highest - lowest if highest > lowest else 1.0
     total = 0.0
     for a in range(n):
@@ -37,7 +35,14 @@ def _draw_softmax(sim, temperature):
     },
 )
 def _dynamo(sim, r):
-    """argmin w (queued prefill + prompt - hit)/block + decode blocks; softmax if temperature > 0 (Dynamo)"""
+    """fewest blocks to prefill and to read in decode (Dynamo)
+
+    argmin cost = overlap_weight x (queued prefill + prompt - hit)/block size + decode KV tokens/block size. With a
+    temperature T > 0 drawn with probability ~ exp(-cost/((max - min) T)).
+
+    Source: Dynamo, lib/kv-router/src/scheduling/selector/default.rs. Its decode blocks are all that its requests will
+    hold, this one among them, while requests in prefill count in the first term only here.
+    """
     hit_tokens(sim, r)
     size = sim.cluster[0].block_size
     for a in range(sim.cluster[0].accepting):

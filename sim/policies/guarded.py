@@ -61,13 +61,20 @@ def _exclude_holders(sim, x):
 
 @router(
     "lmetric-guarded",
-    options={"window_s": Option(60, 0.001, 1e6, "over which a prefix's share of the requests is counted")},
+    options={"window_s": Option(60, 0.001, 1e6, "over which a prefix's share of the requests is counted", "s")},
     tallies=("hot_prefix_alarms", "requests_diverted"),
     keeps_log=True,
     watches_groups=True,
 )
 def _lmetric_guarded(sim, r):
-    """lmetric, without the holders M of a hot prefix once 2 |M| requests in a row preferred them (arXiv 2603.15202)"""
+    """lmetric, which leaves out the holders of a prefix that is too hot for them
+
+    A prefix that |M| of n instances hold is too hot while its share x of the window's requests has x/(1 - x) >
+    |M|/(n - |M|). Once 2 |M| requests in a row with it have preferred M, M is left out, until the inequality no longer
+    holds or one prefers another instance.
+
+    Source: LMetric, arXiv 2603.15202.
+    """
     expire(sim, int(sim.option[0] * PS_PER_S))
     hit_tokens(sim, r)
     score_lmetric(sim, r)

@@ -44,26 +44,35 @@ def session_key(sim, r):
     return session if session != NONE else len(sim.req) + r
 
 
-@inlined
-def all_requests(sim):
-    """Queued + running requests of the accepting instances."""
-    total = 0
+@compiled
+def load_bound(sim, load_factor):
+    """``load_factor`` times the mean of queued + running requests, the arriving one among them."""
+    total = 1
     for a in range(sim.cluster[0].accepting):
         total += batch_size(sim, sim.accepting[a])
-    return total
+    return load_factor * total / sim.cluster[0].accepting
 
 
 @router("consistent-hash")
 def _consistent_hash(sim, r):
-    """the instance to which the session hashes (Thaler and Ravishankar 1998)"""
+    """where the session hashes
+
+    argmax hash(session, instance); a request without a session is a key of its own.
+
+    Source: rendezvous hashing, D. Thaler and C. Ravishankar, 1998.
+    """
     return rendezvous(sim, session_key(sim, r), math.inf)
 
 
 @router(
     "bounded-consistent-hash",
-    options={"load_factor": Option(1.25, 1.0, 1e6, "most load of an instance, in mean loads")},
+    options={"load_factor": Option(1.25, 1.0, 1e6, "most load of an instance", "mean loads")},
 )
 def _bounded_consistent_hash(sim, r):
-    """consistent hash among those with requests <= load_factor (total + 1)/n (Mirrokni et al. 2018)"""
-    bound = sim.option[0] * (all_requests(sim) + 1) / sim.cluster[0].accepting
-    return rendezvous(sim, session_key(sim, r), bound)
+    """where the session hashes, among those not too loaded
+
+    argmax hash(session, instance) among those with queued + running requests <= load_factor x (total + 1)/n.
+
+    Source: V. Mirrokni, M. Thorup and M. Zadimoghaddam, Consistent hashing with bounded loads, 2018.
+    """
+    return rendezvous(sim, session_key(sim, r), load_bound(sim, sim.option[0]))

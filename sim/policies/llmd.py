@@ -1,21 +1,11 @@
-"""The weighted scorers of llm-d's endpoint picker [pkg/epp]."""
+"""The weighted scorers of llm-d's endpoint picker [llm-d/llm-d-router, pkg/epp]."""
 
 from ..kernel.indicators import hit_tokens, kv_used_fraction, queued_requests
 from ..kernel.jit import compiled, inlined
 from ..kernel.routing import Option, lowest_score, router
-from .scores import longest_hit
+from .scores import longest_hit, score_range
 
 FULL_QUEUE = 128  # llm-d's default threshold of the load-aware scorer
-
-
-@inlined
-def _queue_range(sim):
-    least = most = queued_requests(sim, sim.accepting[0])
-    for a in range(1, sim.cluster[0].accepting):
-        queued = queued_requests(sim, sim.accepting[a])
-        least = min(least, queued)
-        most = max(most, queued)
-    return least, most
 
 
 @inlined
@@ -52,10 +42,20 @@ def _age_rank(sim, i):
     },
 )
 def _llm_d(sim, r):
-    """argmax queue (max - queued)/(max - min) + kv (1 - KV used) + prefix hit/prompt + ... (llm-d)"""
+    """highest weighted sum of scores of queue, KV use and match (llm-d)
+
+    argmax queue x (max queued - queued)/(max queued - min queued), 1 if all are equal + kv x (1 - KV used fraction) +
+    prefix x hit/prompt + load_aware x 0.5 (1 - min(queued, 128)/128) + no_hit_lru x the rank, from 1 to 0, of the time
+    since its last request that hit nowhere; the last for such requests alone.
+
+    Source: llm-d, pkg/epp/framework/plugins/scheduling/scorer: queuedepth, kvcacheutilization, prefix, loadaware and
+    nohitlru. Instances that never had such a request share the first rank.
+    """
     hit_tokens(sim, r)
     option = sim.option
-    least, most = _queue_range(sim)
+    for a in range(sim.cluster[0].accepting):
+        sim.score[a] = queued_requests(sim, sim.accepting[a])
+    least, most = score_range(sim)
     hits_nowhere = longest_hit(sim) == 0
     for a in range(sim.cluster[0].accepting):
         i = sim.accepting[a]

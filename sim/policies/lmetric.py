@@ -16,7 +16,12 @@ def score_lmetric(sim, r):
 
 @router("lmetric")
 def _lmetric(sim, r):
-    """argmin (queued prefill tokens + prompt tokens - hit tokens) x (batch size + 1) (LMetric, arXiv 2603.15202)"""
+    """smallest product of the tokens to prefill and the batch size (LMetric)
+
+    argmin (queued prefill tokens + prompt - hit) x (queued + running requests + 1).
+
+    Source: LMetric, arXiv 2603.15202.
+    """
     hit_tokens(sim, r)
     score_lmetric(sim, r)
     return lowest_score(sim)
@@ -24,11 +29,16 @@ def _lmetric(sim, r):
 
 @router(
     "linear",
-    # The paper's best: 0.7 for chats, 0.55 for API traffic.
     options={"lambda": Option(0.7, 0.0, 1.0, "weight of the tokens that miss")},
 )
 def _linear(sim, r):
-    """argmin lambda (1 - hit/prompt) + (1 - lambda) batch size/largest batch size (LMetric's production baseline)"""
+    """lowest weighted sum of misses and batch size (LMetric's production baseline)
+
+    argmin lambda x (1 - hit/prompt) + (1 - lambda) x batch size/largest batch size. The paper's best lambda is 0.7 for
+    chats and 0.55 for API traffic.
+
+    Source: LMetric, arXiv 2603.15202.
+    """
     hit_tokens(sim, r)
     _, most = batch_size_range(sim)
     weight = sim.option[0]
@@ -39,9 +49,17 @@ def _linear(sim, r):
     return lowest_score(sim)
 
 
-@router("filter", options={"range": Option(8, 0, 1e9, "difference of batch sizes above which only they count")})
+@router(
+    "filter", options={"range": Option(8, 0, 1e9, "difference of batch sizes above which only they count", "requests")}
+)
 def _filter(sim, r):
-    """smallest batch size if max - min > range; else longest hit, then smallest batch size (AIBrix as in LMetric)"""
+    """longest match, unless batch sizes are far apart (AIBrix as in LMetric)
+
+    argmin batch size if max - min > range; else argmax hit, then argmin batch size. The paper varies range from 2 to
+    16.
+
+    Source: LMetric, arXiv 2603.15202.
+    """
     least, most = batch_size_range(sim)
     if most - least > sim.option[0]:
         return fewest_requests(sim)

@@ -2,38 +2,40 @@
 
 from ..kernel.history import expire, remember
 from ..kernel.indicators import hit_tokens, new_tokens, queued_prefill_tokens
-from ..kernel.jit import inlined
 from ..kernel.routing import EXCLUDED, Option, lowest_score, router
 from .scores import PS_PER_S, longest_hit
 
-WINDOW_OPTIONS = {
-    "window_s": Option(180, 0.001, 1e6, "over which what an instance was sent counts"),
-    # Assumption: the decoding of an answer of some 250 tokens slows the others down as much as so much prefill.
-    "request_tokens": Option(250, 0.0, 1e9, "prefill tokens that a request's decoding is worth"),
-}
+WINDOW = Option(180, 0.001, 1e6, "over which what an instance was sent counts", "s")
 
 
-@inlined
-def score_recent_cost(sim, r, request_tokens):
-    """What each was sent in the window, and what it would get: new prefill tokens + request_tokens x requests."""
-    for a in range(sim.cluster[0].accepting):
-        i = sim.accepting[a]
-        sim.score[a] = sim.recent[i].new_tokens + new_tokens(sim, r, i) + request_tokens * sim.recent[i].requests
-
-
-@router("preble", options=WINDOW_OPTIONS, keeps_log=True)
+@router(
+    "preble",
+    options={
+        "window_s": WINDOW,
+        # Assumption: the decoding of an answer of some 250 tokens slows the others down as much as so much prefill.
+        "request_tokens": Option(250, 0.0, 1e9, "prefill that a request's decoding is worth", "tokens"),
+    },
+    keeps_log=True,
+)
 def _preble(sim, r):
-    """fewest queued prefill tokens among the longest matches if > half the prompt; else argmin recent new tokens +
-    request_tokens x recent requests (Preble, arXiv 2407.00023)
+    """longest match if it is most of the prompt, else the lowest cost of late (Preble)
+
+    If max hit > prompt/2: argmin queued prefill tokens among the longest matches. Else argmin new prefill tokens sent
+    in the window, this request's among them, + request_tokens x requests sent in it.
+
+    Source: Preble, arXiv 2407.00023 [WukLab/preble, multi_node/global_scheduler.py], in the form that LMetric's authors
+    compare with (arXiv 2603.15202): no costs of evictions, no rebalancing of prefixes.
     """
     expire(sim, int(sim.option[0] * PS_PER_S))
     hit_tokens(sim, r)
     longest = longest_hit(sim)
-    if 2 * longest > sim.req[r].input:
-        for a in range(sim.cluster[0].accepting):
-            i = sim.accepting[a]
+    matches = 2 * longest > sim.req[r].input
+    for a in range(sim.cluster[0].accepting):
+        i = sim.accepting[a]
+        if not matches:
+            recent = sim.recent[i]
+            sim.score[a] = recent.new_tokens + new_tokens(sim, r, i) + sim.option[1] * recent.requests
+        else:
             sim.score[a] = queued_prefill_tokens(sim, i) if sim.hits[i] == longest else EXCLUDED
-    else:
-        score_recent_cost(sim, r, sim.option[1])
     i = lowest_score(sim)
     return remember(sim, r, i, new_tokens(sim, r, i))

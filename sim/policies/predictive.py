@@ -71,8 +71,11 @@ def _tpot_ps(sim, r, i):
 
 @router("mooncake")
 def _mooncake(sim, r):
-    """argmin predicted prefill time of what is queued + of prompt - hit, nothing else running (Mooncake, arXiv
-    2407.00079)
+    """shortest predicted time to prefill what is queued and this prompt (Mooncake)
+
+    argmin predicted prefill time of the queued prefill tokens + of prompt - hit, with nothing else running.
+
+    Source: Mooncake, arXiv 2407.00079, algorithm 1 without transfers between instances and rejections.
     """
     hit_tokens(sim, r)
     for a in range(sim.cluster[0].accepting):
@@ -82,7 +85,12 @@ def _mooncake(sim, r):
 
 @router("simulation")
 def _simulation(sim, r):
-    """argmin predicted TTFT: queued prefill + prompt - hit in chunks beside the running batch (llm-d's simulation)"""
+    """shortest predicted TTFT (llm-d's simulation, as in LMetric)
+
+    argmin predicted TTFT: the queued prefill tokens, then prompt - hit, in chunks beside the running batch.
+
+    Source: LMetric, arXiv 2603.15202, after llm-d's routing by predicted latency.
+    """
     hit_tokens(sim, r)
     for a in range(sim.cluster[0].accepting):
         i = sim.accepting[a]
@@ -94,13 +102,17 @@ def _simulation(sim, r):
     "polyserve",
     # Assumptions: the limits are a service's own; these are what interactive chats are often given.
     options={
-        "ttft_slo_s": Option(2.0, 0.0, 1e6, "predicted TTFT that an instance may have"),
-        "tpot_slo_s": Option(0.05, 0.0, 1e6, "predicted TPOT that an instance may have"),
+        "ttft_slo_s": Option(2.0, 0.0, 1e6, "predicted TTFT that an instance may have", "s"),
+        "tpot_slo_s": Option(0.05, 0.0, 1e6, "predicted TPOT that an instance may have", "s"),
     },
 )
 def _polyserve(sim, r):
-    """largest batch among those whose predicted TTFT and TPOT meet the SLOs; if none does, least predicted TPOT
-    (PolyServe)
+    """the fullest that is predicted to meet the SLOs (PolyServe)
+
+    argmax batch size among those with predicted TTFT <= ttft_slo_s and predicted TPOT <= tpot_slo_s; if there are none,
+    argmin predicted TPOT.
+
+    Source: PolyServe, arXiv 2507.17769, for one class of requests, as LMetric's authors compare with it.
     """
     hit_tokens(sim, r)
     feasible = False

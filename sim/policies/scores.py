@@ -1,7 +1,7 @@
 """Parts that several policies are made of; scores are indexed like ``sim.accepting``, the lowest is best."""
 
 from ..kernel.indicators import batch_size
-from ..kernel.jit import inlined
+from ..kernel.jit import compiled, inlined
 from ..kernel.routing import lowest_score
 from ..kernel.state import NONE
 
@@ -23,15 +23,21 @@ def fewest_requests(sim):
     return lowest_score(sim)
 
 
+@compiled
+def score_range(sim):
+    """The lowest and the highest ``sim.score``."""
+    lowest = highest = sim.score[0]
+    for a in range(1, sim.cluster[0].accepting):
+        lowest = min(lowest, sim.score[a])
+        highest = max(highest, sim.score[a])
+    return lowest, highest
+
+
 @inlined
 def batch_size_range(sim):
-    """The smallest and the largest batch size."""
-    least = most = batch_size(sim, sim.accepting[0])
-    for a in range(1, sim.cluster[0].accepting):
-        size = batch_size(sim, sim.accepting[a])
-        least = min(least, size)
-        most = max(most, size)
-    return least, most
+    """The smallest and the largest batch size; they are in ``sim.score``."""
+    score_batch_size(sim)
+    return score_range(sim)
 
 
 @inlined
@@ -41,6 +47,14 @@ def longest_hit(sim):
     for a in range(sim.cluster[0].accepting):
         longest = max(longest, sim.hits[sim.accepting[a]])
     return longest
+
+
+@compiled
+def best_match(sim):
+    """argmax hit; after `hit_tokens`"""
+    for a in range(sim.cluster[0].accepting):
+        sim.score[a] = -sim.hits[sim.accepting[a]]
+    return lowest_score(sim)
 
 
 @inlined

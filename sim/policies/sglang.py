@@ -1,24 +1,31 @@
-"""Policies of SGLang's gateway [sgl-model-gateway/src/policies]; its load is the requests in flight."""
+"""Policies of SGLang's gateway [sgl-project/sglang, sgl-model-gateway/src/policies].
+
+Its loads are the requests in flight.
+"""
 
 from ..kernel.indicators import batch_size, hit_tokens
 from ..kernel.jit import inlined
-from ..kernel.routing import Option, lowest_score, router
+from ..kernel.routing import Option, router
 from ..kernel.state import NONE
-from .hashing import all_requests, rendezvous
-from .scores import batch_size_range, fewest_requests, longest_hit
+from .hashing import load_bound, rendezvous
+from .scores import batch_size_range, best_match, fewest_requests, longest_hit
 
 
 @router(
     "cache-aware",
     options={
-        "match_threshold": Option(0.3, 0.0, 1.0, "least share of the prompt that a match must have"),
-        "balance_abs": Option(64, 0, 1e9, "requests by which the loads must differ to count as unbalanced"),
-        "balance_rel": Option(1.5, 1.0, 1e9, "and their ratio"),
+        "match_threshold": Option(0.3, 0.0, 1.0, "that a match must exceed", "share of the prompt"),
+        "balance_abs": Option(64, 0, 1e9, "difference of loads beyond which they are unbalanced", "requests"),
+        "balance_rel": Option(1.5, 1.0, 1e9, "ratio of loads beyond which, besides, they are unbalanced"),
     },
 )
 def _cache_aware(sim, r):
-    """fewest requests if max - min > balance_abs and max > balance_rel min, or no match > match_threshold; else longest
-    match (SGLang cache_aware)
+    """longest match if long and loads are balanced, else fewest requests (SGLang)
+
+    argmin requests if max - min > balance_abs and max > balance_rel x min, or if max hit/prompt <= match_threshold;
+    else argmax hit.
+
+    Source: SGLang's gateway, cache_aware.rs; the defaults are those of its command line.
     """
     least, most = batch_size_range(sim)
     if most - least > sim.option[1] and most > sim.option[2] * least:
@@ -26,9 +33,7 @@ def _cache_aware(sim, r):
     hit_tokens(sim, r)
     if longest_hit(sim) <= sim.option[0] * sim.req[r].input:
         return fewest_requests(sim)
-    for a in range(sim.cluster[0].accepting):
-        sim.score[a] = -sim.hits[sim.accepting[a]]
-    return lowest_score(sim)
+    return best_match(sim)
 
 
 @inlined
@@ -43,15 +48,19 @@ def _segment_at(sim, r, tokens):
 @router(
     "prefix-hash",
     options={
-        "prefix_tokens": Option(256, 1, 1e9, "of the prompt, that are hashed"),
-        "load_factor": Option(1.25, 1.0, 1e6, "most load of the instance, in mean loads"),
+        "prefix_tokens": Option(256, 1, 1e9, "of the prompt that are hashed", "tokens"),
+        "load_factor": Option(1.25, 1.0, 1e6, "most load of the instance", "mean loads"),
     },
 )
 def _prefix_hash(sim, r):
-    """the instance to which the first prefix_tokens hash if its load <= load_factor mean; else fewest requests (SGLang
-    prefix_hash)
+    """where the prompt's beginning hashes, unless overloaded (SGLang)
+
+    argmax hash(first prefix_tokens of the prompt, instance) if its requests <= load_factor x (total + 1)/n; else argmin
+    requests.
+
+    Source: SGLang's gateway, prefix_hash.rs.
     """
     i = rendezvous(sim, _segment_at(sim, r, sim.option[0]), float("inf"))
-    if batch_size(sim, i) <= sim.option[1] * all_requests(sim) / sim.cluster[0].accepting:
+    if batch_size(sim, i) <= load_bound(sim, sim.option[1]):
         return i
     return fewest_requests(sim)
