@@ -1,7 +1,8 @@
 """ServeSim: a discrete-event simulator of GPU clusters that serve language models."""
 
-from .cluster import Cluster, Operation, Progress
+from .cluster import Cluster, Progress
 from .errors import SimError
+from .operations import Operation
 from .result import Result
 from .routing import ClusterView, RoutedRequest
 from .scenario import Scenario, make_scenario, read_scenario

@@ -21,6 +21,7 @@ from hardware_profiles import ProfileError
 from workloads import WorkloadError
 
 from . import cluster
+from .autoscaling.registry import autoscaler_descriptions
 from .cli_cache import cache
 from .cli_compare import compare
 from .cli_explain import explain_command
@@ -245,6 +246,12 @@ def _number(value: float | None, form: str, scale: float = 1.0) -> str:
 
 
 # --- what there is ------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def autoscalers() -> None:
+    """List the autoscalers and their options. Example: servesim autoscalers"""
+    print_names("autoscaler", autoscaler_descriptions())
 
 
 @app.command()

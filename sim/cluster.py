@@ -7,7 +7,6 @@ kernel's integer picoseconds.
 
 import operator
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ import simpy
 from simpy.events import EventPriority
 
 from .cluster_checks import check_engine, check_pairs, check_requests
-from .errors import SimError, unknown_name
+from .errors import SimError
 from .kernel import advance as kernel
 from .kernel.build import Engine, Requests, add_instances, build, grow_pools
 from .kernel.indicators import hit_tokens, look, observe
@@ -24,29 +23,27 @@ from .kernel.router_memory import RouterMemory
 from .kernel.signals import show_fresh
 from .kernel.state import BAD_CHOICE, FINISHED, GROW, LONGEST_PS, NEVER, PAUSE, REACHED, ROUTE, STALLED, TOO_LONG
 from .kernel.steptime import StepTable
+from .operations import (
+    ABSENT,
+    BY_REQUEST,
+    DRAINING,
+    FAILED,
+    PS_PER_S,
+    READY,
+    STARTING,
+    STATUSES,
+    STOPPED,
+    ControlEvent,
+    Operation,
+    check_operations,
+)
 from .routing import ClusterView, PythonRouter, RoutedRequest, find_router
 
-PS_PER_S = 10**12
 AFTER_OPERATIONS = EventPriority(2)  # SimPy priority: later than every control event (0 and 1) of the same instant
 FOREVER = NEVER - 1
 MOST_SAMPLES = 10_000_000  # instances times sample times: half a gigabyte
+TOO_LONG_RUN = f"the run is longer than the {LONGEST_PS // PS_PER_S:,} s that its clock can count"
 EVENTS_PER_PROGRESS = 500_000  # kernel events between two progress calls, some 0.2 s
-
-STARTING, READY, DRAINING, FAILED = "starting", "ready", "draining", "failed"
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A scheduled control operation; their meaning is in docs/engine-rules.md.
-
-    ``kind`` is ``add`` (accepts requests ``startup_ps`` later), ``drain``, ``fail`` or ``repair``. ``instance``
-    counts from 0; instances that are added get the next free index, so an ``add`` may leave it out.
-    """
-
-    at_ps: int
-    kind: str
-    instance: int | None = None
-    startup_ps: int = 0
 
 
 class Progress(NamedTuple):
@@ -68,6 +65,18 @@ class Samples(NamedTuple):
     hit_tokens: np.ndarray
     prompt_tokens: np.ndarray
     busy_ps: np.ndarray
+    status: np.ndarray  # index in STATUSES
+
+
+class InstanceCounters(NamedTuple):
+    """State of every instance at an instant, [instances] each; counters since the start of the run."""
+
+    running: np.ndarray
+    waiting: np.ndarray
+    hit_tokens: np.ndarray
+    prompt_tokens: np.ndarray
+    busy_ps: np.ndarray
+    blocks_used: np.ndarray
 
 
 class Cluster:
@@ -113,7 +122,11 @@ class Cluster:
             self._python_router = router
         self.state = build(requests, engine, steps, instances, router_seed, memory)
         self.status = [READY] * instances
-        self._samples: list[tuple[np.ndarray, ...]] = []
+        self.log: list[ControlEvent] = []
+        self.on_add: list[Callable[[int], None]] = []  # told of every instance added
+        self._ready_ps = [0] * instances  # when its start-up is over
+        self._samples: list[InstanceCounters] = []
+        self._sample_status: list[list[int]] = []
         self._sample_times: list[int] = []
         self._sample_interval_ps: int | None = None
         self._progress: Callable[[Progress], None] | None = None
@@ -132,14 +145,15 @@ class Cluster:
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         """Serve all requests, once. Raises `SimError` for an operation that makes no sense, or if requests can never be
-        served because no instance accepts any more.
+        served because no instance accepts any more, or those that have them hang.
         """
-        _check_operations(operations, len(self.status))
+        check_operations(operations, len(self.status))
         for operation in operations:
             self.env.process(self._operate(operation))
         self._sample_interval_ps = sample_interval_ps
         self._progress = progress
         self.env.run(until=self.env.process(self._serve()))
+        self.stop_drained()
 
     def _serve(self) -> Generator[simpy.Event, Any, None]:
         """The kernel as a process: run to the next control event, let it happen, go on."""
@@ -149,15 +163,25 @@ class Cluster:
             if reason == FINISHED:
                 return
             if next_control == float("inf"):
-                held = len(self.state.req) - int(self.state.cluster["finished"][0])
-                raise SimError(
-                    f"operations: {held} requests can never be served: no instance accepts requests after "
-                    f"{self._closed_since_ps / PS_PER_S:g} s; repair or add one"
-                )
+                raise SimError(self._stalled())
+            if next_control > LONGEST_PS:
+                raise SimError(TOO_LONG_RUN)
             resume = simpy.Event(self.env)  # a timeout, but with a priority of its own
             resume._ok, resume._value = True, None
             self.env.schedule(resume, priority=AFTER_OPERATIONS, delay=int(next_control) - self.env.now)
             yield resume
+
+    def _stalled(self) -> str:
+        """Why nothing can happen any more although requests are left."""
+        left = len(self.state.req) - int(self.state.cluster["finished"][0])
+        inst = self.state.inst
+        frozen = np.flatnonzero((inst["frozen"] == 1) & (inst["waiting"] + inst["running"] > 0))
+        if len(frozen):
+            return f"operations: {left} requests can never be served: instance {frozen[0]} hangs; fail and repair it"
+        return (
+            f"operations: {left} requests can never be served: no instance accepts requests after "
+            f"{self._closed_since_ps / PS_PER_S:g} s; repair or add one"
+        )
 
     def _advance(self, until_ps: int) -> int:
         """Run the kernel up to and including ``until_ps``, answering whatever it asks for."""
@@ -173,7 +197,7 @@ class Cluster:
                 self._report_at += EVENTS_PER_PROGRESS
                 self._report_progress()
             elif reason == TOO_LONG:
-                raise SimError(f"the run is longer than the {LONGEST_PS // PS_PER_S:,} s that its clock can count")
+                raise SimError(TOO_LONG_RUN)
             elif reason == BAD_CHOICE:
                 asked = int(self.state.cluster["asked"][0])
                 raise SimError(
@@ -212,16 +236,26 @@ class Cluster:
         self._operations_done += 1
         if operation.kind == "add":
             self.add(operation.startup_ps)
+            return
+        assert operation.instance is not None  # check_operations
+        if operation.kind == "fail":
+            self.fail(operation.instance, backoff_ps=operation.backoff_ps)
         else:
-            assert operation.instance is not None  # _check_operations
-            {"drain": self.drain, "fail": self.fail, "repair": self.repair}[operation.kind](operation.instance)
+            getattr(self, operation.kind)(operation.instance)
 
-    def add(self, startup_ps: int = 0) -> int:
+    def _note(self, kind: str, i: int, reason: str, wait_ps: int = 0) -> None:
+        self.log.append(ControlEvent(int(self.env.now), kind, i, reason, wait_ps))
+
+    def add(self, startup_ps: int = 0, reason: str = BY_REQUEST) -> int:
         """Start an instance now; it accepts requests ``startup_ps`` later. Returns its index."""
         i = len(self.status)
         self.state = grow_pools(add_instances(self.state, 1, self.engine.usable_blocks))
         self.status.append(STARTING)
+        self._ready_ps.append(int(self.env.now) + startup_ps)
+        self._note("add", i, reason, startup_ps)
         self.env.process(self._become_ready(i, startup_ps))
+        for told in self.on_add:
+            told(i)
         return i
 
     def _become_ready(self, i: int, startup_ps: int) -> Generator[simpy.Event, Any, None]:
@@ -229,26 +263,63 @@ class Cluster:
             yield self.env.timeout(startup_ps)
         if self.status[i] == STARTING:
             self._accept(i)
+            self._note("ready", i, "started")
 
-    def drain(self, i: int) -> None:
+    def drain(self, i: int, reason: str = BY_REQUEST) -> None:
         """Instance ``i`` accepts no further requests; those it has finish there."""
         if self.status[i] in (STARTING, READY):
             self.status[i] = DRAINING
             kernel.set_accepting(self.state, i, i + 1, 0)
+            self._note("drain", i, reason)
             self._note_closing()
 
-    def fail(self, i: int) -> None:
-        """Instance ``i`` loses its cache and gives its requests back to the router; doing it twice changes nothing."""
-        if self.status[i] != FAILED:
+    def undrain(self, i: int, reason: str = BY_REQUEST) -> None:
+        """A draining instance accepts requests again, once its start-up is over."""
+        if self.status[i] != DRAINING:
+            return
+        self._note("undrain", i, reason)
+        if self._ready_ps[i] <= self.env.now:
+            self._accept(i)
+        else:
+            self.status[i] = STARTING
+
+    def stop_drained(self) -> None:
+        """Switch off the draining instances that are empty: they were done when the last of their requests was."""
+        for i in self.with_status(DRAINING):
+            inst = self.state.inst[i]
+            if inst["waiting"] + inst["running"] == 0:
+                drained_ps = max(event.time_ps for event in self.log if event.kind == "drain" and event.instance == i)
+                self.status[i] = STOPPED
+                self.log.append(ControlEvent(max(drained_ps, int(inst["last_end"])), "stop", i, "drained"))
+
+    def freeze(self, i: int, reason: str = BY_REQUEST) -> None:
+        """Instance ``i`` hangs: what it has gets no further, and it takes requests as before, until it fails."""
+        if self.status[i] not in (FAILED, STOPPED) and not self.state.inst["frozen"][i]:
+            self.state.cluster["clock"] = self.env.now
+            kernel.freeze(self.state, i)
+            self._note("freeze", i, reason)
+
+    def fail(self, i: int, reason: str = BY_REQUEST, backoff_ps: int = 0) -> None:
+        """Instance ``i`` loses its cache, and its requests are back at the router ``backoff_ps`` later; doing it twice
+        changes nothing.
+        """
+        if self.status[i] not in (FAILED, STOPPED):
             self.status[i] = FAILED
             self.state.cluster["clock"] = self.env.now
-            kernel.fail(self.state, i)
+            kernel.fail(self.state, i, backoff_ps)
+            self._note("fail", i, reason, backoff_ps)
             self._note_closing()
 
-    def repair(self, i: int) -> None:
+    def repair(self, i: int, reason: str = BY_REQUEST) -> None:
         """A failed instance accepts requests again, with an empty cache."""
         if self.status[i] == FAILED:
+            self._ready_ps[i] = int(self.env.now)
             self._accept(i)
+            self._note("repair", i, reason)
+
+    def with_status(self, status: str) -> list[int]:
+        """The instances of that status."""
+        return [i for i, one in enumerate(self.status) if one == status]
 
     def _accept(self, i: int) -> None:
         self.status[i] = READY
@@ -327,14 +398,25 @@ class Cluster:
                 f"series_interval_s: {MOST_SAMPLES:,} samples are taken after {at_ps / PS_PER_S:g} s; "
                 "use a longer interval"
             )
+        self._sample_times.append(at_ps)
+        self._samples.append(self.look(at_ps))
+        self._sample_status.append([STATUSES.index(status) for status in self.status])
+
+    def look(self, at_ps: int) -> InstanceCounters:
+        """Running, waiting, blocks in use and the counters of all instances just before what happens at ``at_ps``."""
         self.state.cluster["clock"] = at_ps
         blocks_used = np.zeros(len(self.status), np.int64)
         observe(self.state, blocks_used)
         inst = self.state.inst
         busy_ps = inst["busy_ps"] + np.where(inst["planned"] > 0, at_ps - inst["start"], 0)
-        counters = [inst[name].copy() for name in ("running", "waiting", "hit_tokens", "prompt_tokens")]
-        self._sample_times.append(at_ps)
-        self._samples.append((*counters, busy_ps, blocks_used))
+        return InstanceCounters(
+            inst["running"].copy(),
+            inst["waiting"].copy(),
+            inst["hit_tokens"].copy(),
+            inst["prompt_tokens"].copy(),
+            busy_ps,
+            blocks_used,
+        )
 
     def samples(self) -> Samples:
         """What was sampled so far; instances added later count as empty before."""
@@ -346,29 +428,7 @@ class Cluster:
 
         running, waiting, hits, prompts, busy, blocks = (column(at) for at in range(6))
         times = np.array(self._sample_times, np.int64)
-        return Samples(times, running, waiting, blocks, hits, prompts, busy)
-
-
-def _check_operations(operations: Sequence[Operation], instances: int) -> None:
-    """Refuse, before the run, what could not happen in it."""
-    order = sorted(range(len(operations)), key=lambda at: operations[at].at_ps)
-    for at in order:
-        operation, where = operations[at], f"operations.{at}"
-        kinds = ("add", "drain", "fail", "repair")
-        if operation.kind not in kinds:
-            raise SimError(unknown_name(f"{where}.kind", operation.kind, kinds))
-        for field, time_ps in (("at_s", operation.at_ps), ("startup_s", operation.startup_ps)):
-            if not 0 <= time_ps <= LONGEST_PS:
-                raise SimError(
-                    f"{where}.{field}: {time_ps / PS_PER_S:g} s is not within 0 to {LONGEST_PS // PS_PER_S:,} s"
-                )
-        if operation.kind == "add":
-            if operation.instance not in (None, instances):
-                raise SimError(f"{where}.instance: the next instance to add is {instances}; leave the field out")
-            instances += 1
-            continue
-        if operation.startup_ps:
-            raise SimError(f"{where}.startup_s: only `add` starts an instance; leave it out")
-        if operation.instance is None or not 0 <= operation.instance < instances:
-            found = "is missing" if operation.instance is None else f"there is no {operation.instance} by then"
-            raise SimError(f"{where}.instance: {found}; use 0 to {instances - 1}")
+        absent = STATUSES.index(ABSENT)
+        rows = [row + [absent] * (count - len(row)) for row in self._sample_status]
+        status = np.array(rows, np.int8).reshape(len(times), count)
+        return Samples(times, running, waiting, blocks, hits, prompts, busy, status)

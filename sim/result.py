@@ -12,8 +12,11 @@ import pandas as pd
 from workloads import Workload
 from workloads.files import complete_file
 
-from .cluster import PS_PER_S, Cluster
+from .cluster import Cluster
+from .faults import Faults
+from .fleet_history import control_table, fleet_summary
 from .metrics import distribution, histogram_distribution, ratio
+from .operations import PS_PER_S, STATUSES
 from .scenario import Scenario
 
 SCHEMA_VERSION = 1
@@ -31,6 +34,7 @@ class Result:
     workload: Workload
     cluster: Cluster
     front_end_s: np.ndarray  # float64, one a request
+    faults: Faults | None
     assumptions: dict[str, str]
     given: dict[str, str]
     beyond_context: int
@@ -96,11 +100,21 @@ class Result:
                 "instance": np.tile(np.arange(instances, dtype=np.int32), times),
                 "running": samples.running.ravel(),
                 "waiting": samples.waiting.ravel(),
+                "status": pd.Categorical.from_codes(samples.status.ravel(), dtype=pd.CategoricalDtype(list(STATUSES))),
                 "kv_used_fraction": samples.blocks_used.ravel() / self.cluster.engine.usable_blocks,
                 "hit_ratio": hits.ravel(),
                 "busy_fraction": (since_last(samples.busy_ps) / interval_ps[:, None]).ravel(),
             }
         )
+
+    @cached_property
+    def control(self) -> pd.DataFrame:
+        """What happened to the instances: a row per event, in order of time (docs/results.md)."""
+        return control_table(self.cluster.log)
+
+    @property
+    def _end_ps(self) -> int:
+        return int(self.cluster.state.req["finish"].max())
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -131,6 +145,8 @@ class Result:
             "queue_s": distribution(table["queue_s"].to_numpy()),
             "kv_blocks": self.cluster.engine.num_blocks,
             "instances": [self._instance_summary(i, duration_s) for i in range(len(state.inst))],
+            **fleet_summary(self.cluster.log, len(state.inst), self._end_ps, self.scenario.tp * self.scenario.pp),
+            "faults": None if self.faults is None else self.faults.summary(self._end_ps),
             "requests_beyond_context": self.beyond_context,
             "operations_not_reached": len(self.scenario.operations) - self.cluster.operations_done,
             "assumptions": self.assumptions,
@@ -149,10 +165,11 @@ class Result:
         }
 
     def write(self, folder: str | Path) -> None:
-        """Write requests.parquet, itl.parquet, series.parquet and summary.json; each appears complete or not at all."""
+        """Write requests, itl, series and control.parquet and summary.json; each appears complete or not at all."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, table in (("requests", self.requests), ("itl", self.itl), ("series", self.series)):
+        for name in ("requests", "itl", "series", "control"):
+            table: pd.DataFrame = getattr(self, name)
             with complete_file(folder / f"{name}.parquet") as path:
                 table.to_parquet(path, index=False)
         with complete_file(folder / "summary.json") as path:

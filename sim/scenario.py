@@ -57,7 +57,7 @@ class WorkloadSource(Part):
             try:
                 PoolOptions.model_validate(self.options)
             except ValidationError as error:
-                raise ValueError(f"options: {_first_problem(error, PoolOptions)}") from None
+                raise ValueError(f"options: {first_problem(error, PoolOptions)}") from None
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
             raise ValueError(f"`end_s` {self.end_s:g} is not after `start_s` {self.start_s:g}")
         return self
@@ -111,9 +111,54 @@ class ControlOperation(Part):
     """Something that happens to an instance at a given time; see docs/engine-rules.md."""
 
     at_s: Seconds
-    kind: Literal["add", "drain", "fail", "repair"]
+    kind: Literal["add", "drain", "undrain", "freeze", "fail", "repair"]
     instance: Annotated[int, Field(ge=0)] | None = None  # `add` gives the next free index by itself
     startup_s: Seconds = 0.0  # of an added instance, until it accepts requests
+    backoff_s: Seconds = 0.0  # after `fail`, until its requests are at the router again
+
+
+class AutoscalerOptions(Part):
+    """Who decides how many instances there are, and within which limits; see docs/autoscaling.md."""
+
+    policy: str = "slo"  # see `servesim autoscalers`
+    options: dict[str, Any] = {}  # of the policy
+    min_instances: Count = 1
+    max_instances: Count
+    interval_s: Annotated[float, Field(ge=0.1, le=LONGEST_PS / 10**12)] = 15.0  # between decisions
+    cold_start_s: Seconds = 90.0  # of an added instance, until it accepts requests
+    # An assumption for each: Kubernetes' HorizontalPodAutoscaler waits 0 and 300 s
+    scale_out_cooldown_s: Seconds = 0.0  # between additions
+    scale_in_cooldown_s: Seconds = 300.0  # for so long fewer instances must have been wanted
+    ttft_s: Positive | None = None  # targets of the latencies that it watches
+    tpot_s: Positive | None = None
+    attainment: Annotated[float, Field(gt=0, lt=1)] = 0.99  # share of the requests that should be within them
+    window_s: Positive = 60.0  # over which it measures rates and latencies
+
+    @model_validator(mode="after")
+    def limits(self) -> "AutoscalerOptions":
+        if self.min_instances > self.max_instances:
+            raise ValueError(f"`min_instances` {self.min_instances} is above `max_instances` {self.max_instances}")
+        return self
+
+
+class FaultOptions(Part):
+    """When instances fail, alone or with their node, and how long that takes; see docs/faults.md."""
+
+    instance_mtbf_s: Positive | None = None  # mean time between failures of an instance; None: it never fails alone
+    instance_mttr_s: Positive = 1380.0  # mean time to repair a hard failure; Unicron's 9 min queue + 14 min environment
+    node_mtbf_s: Positive | None = None  # the same of a node, with which all its instances fail
+    node_mttr_s: Positive = 1380.0
+    instances_per_node: Count | None = None  # None: as many as fit on 8 GPUs
+    detection_s: Seconds = 1800.0  # until a failure is noticed: Unicron's 30 min time-out
+    transient_share: Annotated[float, Field(ge=0, le=1)] = 0.73  # of failures that a restart repairs: Unicron
+    restart_s: Seconds = 840.0  # how long that takes: Unicron's 14 min environment
+    retry_backoff_s: Seconds = 0.0  # from the detection until the lost requests are at the router again
+
+    @model_validator(mode="after")
+    def something_fails(self) -> "FaultOptions":
+        if self.instance_mtbf_s is None and self.node_mtbf_s is None:
+            raise ValueError("nothing ever fails; give `instance_mtbf_s` or `node_mtbf_s`, or leave `faults` out")
+        return self
 
 
 class Scenario(Part):
@@ -138,6 +183,8 @@ class Scenario(Part):
     signals: RouterSignals = RouterSignals()
     engine: EngineOptions = EngineOptions()
     operations: list[ControlOperation] = []
+    autoscaler: AutoscalerOptions | None = None
+    faults: FaultOptions | None = None
     series_interval_s: Annotated[float, Field(ge=0.001, le=LONGEST_PS / 10**12)] | None = (
         10.0  # between samples of every instance's state; None: no samples
     )
@@ -169,10 +216,10 @@ def make_scenario(fields: dict[str, Any], where: str = "scenario") -> Scenario:
     try:
         return Scenario.model_validate(fields)
     except ValidationError as error:
-        raise SimError(f"{where}: {_first_problem(error, Scenario)}") from None
+        raise SimError(f"{where}: {first_problem(error, Scenario)}") from None
 
 
-def _first_problem(error: ValidationError, whole: type[Part]) -> str:
+def first_problem(error: ValidationError, whole: type[Part]) -> str:
     """The first problem with the fields of ``whole``, unknown keys before others, and how many more there are."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -200,6 +247,8 @@ def _fields_beside(location: tuple[str | int, ...], whole: type[Part]) -> list[s
         "engine": EngineOptions,
         "operations": ControlOperation,
         "signals": RouterSignals,
+        "autoscaler": AutoscalerOptions,
+        "faults": FaultOptions,
     }
     part = parts[str(location[0])] if len(location) > 1 else whole
     return list(part.model_fields)

@@ -8,20 +8,25 @@ import workloads
 from hardware_profiles import Gpu
 from workloads import Workload, WorkloadError, compose
 
-from .cluster import PS_PER_S, Cluster, Operation, Progress
+from .autoscaling.scaler import Scaler
+from .autoscaling.view import PythonAutoscaler
+from .cluster import Cluster, Progress
 from .deployment import Deployment, deployment
+from .errors import SimError
 from .eviction.workload_aware import TURNS
+from .faults import Faults
 from .kernel.build import Engine, Requests
 from .kernel.router_memory import RouterMemory
 from .kernel.state import LONGEST_PS, NEVER
 from .kv_capacity import kv_blocks
 from .latency import LatencyModel
+from .operations import PS_PER_S, Operation
 from .pool_source import read_pool
 from .result import Result
 from .routing import PythonRouter, RoutedRequest
-from .scenario import EngineOptions, PoolOptions, RouterSignals, Scenario, WorkloadSource
+from .scenario import ControlOperation, EngineOptions, PoolOptions, RouterSignals, Scenario, WorkloadSource
 
-WORKLOAD_STREAM, JITTER_STREAM, ROUTER_STREAM = range(3)  # one random stream a purpose
+WORKLOAD_STREAM, JITTER_STREAM, ROUTER_STREAM, FAULT_STREAM = range(4)  # one random stream a purpose
 LARGE_GPU_GIB = 70  # from here on vLLM's API server takes the larger defaults
 LONGEST_RUN_S = LONGEST_PS // PS_PER_S
 
@@ -31,8 +36,10 @@ def simulate(
     workload: Workload | None = None,
     router: PythonRouter | None = None,
     progress: Callable[[Progress], None] | None = None,
+    autoscaler: PythonAutoscaler | None = None,
 ) -> Result:
-    """Run a scenario. ``workload`` and ``router`` (a Python router) stand in for the scenario's own.
+    """Run a scenario. ``workload``, ``router`` (a Python router) and ``autoscaler`` (a policy in Python, within the
+    limits of the scenario's `autoscaler`) stand in for the scenario's own.
 
     Raises `SimError`, `workloads.WorkloadError` or `hardware_profiles.ProfileError`, each with a one-line message.
     """
@@ -41,7 +48,10 @@ def simulate(
         given["workload"] = f"{len(workload)} requests"
     if router is not None:
         given["router"] = getattr(router, "__qualname__", type(router).__qualname__)
-    return run_scenario(scenario, load_workload(scenario) if workload is None else workload, router, progress, given)
+    if autoscaler is not None:
+        given["autoscaler"] = getattr(autoscaler, "__qualname__", type(autoscaler).__qualname__)
+    requests = load_workload(scenario) if workload is None else workload
+    return run_scenario(scenario, requests, router, progress, given, autoscaler)
 
 
 def run_scenario(
@@ -50,6 +60,7 @@ def run_scenario(
     router: PythonRouter | None = None,
     progress: Callable[[Progress], None] | None = None,
     given: dict[str, str] | None = None,
+    autoscaler: PythonAutoscaler | None = None,
 ) -> Result:
     """The same for requests already loaded; ``given`` names what does not come from the scenario."""
     deployed = deployment(scenario)
@@ -69,11 +80,17 @@ def run_scenario(
         router_options=scenario.router_options,
         memory=router_memory(scenario.signals, requests, engine.block_size),
     )
+    front_end_s = latency.front_end_s(requests.input_tokens)
+    if scenario.autoscaler is not None:
+        Scaler(cluster, scenario.autoscaler, front_end_s, autoscaler)
+    elif autoscaler is not None:
+        raise SimError("autoscaler: the scenario has none; give it at least `max_instances`")
+    faults = None
+    if scenario.faults is not None:
+        seed = stream_seed(scenario.seed, FAULT_STREAM)
+        faults = Faults(cluster, scenario.faults, scenario.tp * scenario.pp, seed)
     cluster.run(
-        [
-            Operation(to_ps(operation.at_s), operation.kind, operation.instance, to_ps(operation.startup_s))
-            for operation in scenario.operations
-        ],
+        [_operation(operation) for operation in scenario.operations],
         sample_interval_ps=None if scenario.series_interval_s is None else to_ps(scenario.series_interval_s),
         progress=progress,
     )
@@ -81,10 +98,21 @@ def run_scenario(
         scenario,
         requests,
         cluster,
-        latency.front_end_s(requests.input_tokens),
+        front_end_s,
+        faults,
         deployed.assumptions,
         given or {},
         beyond_context=int((tokens > deployed.model.max_position_embeddings).sum()),
+    )
+
+
+def _operation(operation: ControlOperation) -> Operation:
+    return Operation(
+        to_ps(operation.at_s),
+        operation.kind,
+        operation.instance,
+        to_ps(operation.startup_s),
+        to_ps(operation.backoff_s),
     )
 
 

@@ -15,11 +15,12 @@ from oracle import run as run_oracle
 from oracle.scenarios import Scenario
 
 import sim.cluster
-from sim.cluster import Cluster, Operation
+from sim.cluster import Cluster
 from sim.errors import SimError
 from sim.kernel.build import Engine, Requests
 from sim.kernel.state import NEVER, PAUSE, REACHED, Sim
 from sim.kernel.steptime import StepTable
+from sim.operations import Operation
 from workloads import Workload
 
 Advance = Callable[[Sim, int, int, int], int]

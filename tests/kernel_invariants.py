@@ -49,7 +49,10 @@ def check_work(sim: Sim) -> None:
     has_work = sim.inst["waiting"] + sim.inst["running"] > 0
     in_flight = sim.inst["planned"] > 0
     starting = sim.inst["queued_start"] == 1
-    assert (in_flight | starting)[has_work].all(), "work conservation: a step is in flight or starts at this instant"
+    frozen = sim.inst["frozen"] == 1
+    assert (in_flight | starting | frozen)[has_work].all(), (
+        "work conservation: a step is in flight or starts at this instant"
+    )
     assert has_work[in_flight].all(), "no step without a request"
     assert (sim.inst["busy_ps"] <= sim.cluster["clock"][0]).all(), "busy time never exceeds elapsed time"
 

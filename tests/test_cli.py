@@ -37,14 +37,14 @@ def test_run_writes_the_documented_files(servesim, tmp_path):
     series = pd.read_parquet(tmp_path / "series.parquet")
     assert set(series["instance"]) == {0, 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *["itl.parquet", "requests.parquet", "series.parquet", "summary.json"]
+        *["control.parquet", "itl.parquet", "requests.parquet", "series.parquet", "summary.json"]
     ]
 
 
 def test_the_same_command_writes_the_same_bytes(servesim, tmp_path):
     for folder in ("a", "b"):
         servesim("run", *SMALL, "--seed", 5, "--out", tmp_path / folder)
-    for name in ("requests.parquet", "itl.parquet", "series.parquet", "summary.json"):
+    for name in ("requests.parquet", "itl.parquet", "series.parquet", "control.parquet", "summary.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 

@@ -15,11 +15,12 @@ from oracle import Row
 from oracle.scenarios import Scenario, scenarios
 
 import sim.cluster
-from sim.cluster import Cluster, Operation, Progress
+from sim.cluster import Cluster, Progress
 from sim.errors import SimError
 from sim.kernel.build import Engine
 from sim.kernel.state import GROW, Sim
 from sim.kernel.steptime import PAIR_SHIFT, StepTable
+from sim.operations import Operation
 from sim.routing import ClusterView, RoutedRequest
 
 # Synchronous: the examples are easier to follow, and nothing in them is about scheduling.
@@ -67,7 +68,8 @@ def test_a_draining_instance_finishes_what_it_has_and_takes_nothing_more() -> No
     cluster.run([Operation(10, "drain", 0)])
     assert column(cluster, "instance") == [0, 1, 1, 1]
     assert column(cluster, "finish") == [40, 40, 20, 30]
-    assert cluster.status == ["draining", "ready"]
+    assert cluster.status == ["stopped", "ready"]
+    assert [(event.time_ps, event.kind) for event in cluster.log] == [(10, "drain"), (40, "stop")]
 
 
 def test_a_failed_instance_loses_the_iteration_in_flight_and_its_cache() -> None:
@@ -90,6 +92,30 @@ def test_a_failed_instance_gives_its_requests_to_the_others() -> None:
     # Requests 0 and 2 are admitted when the step of instance 1 that is in flight ends, at 20 ps.
     assert column(cluster, "first_scheduled") == [20, 0, 20]
     assert column(cluster, "finish") == [50, 30, 50]
+
+
+def test_a_drained_instance_can_be_taken_back() -> None:
+    """Until it is empty, at 40 ps; one that is still starting goes on doing so."""
+    cluster = cluster_of([Row(0, 3, 4), Row(12, 3, 1), Row(21, 3, 1), Row(30, 3, 1)], instances=2)
+    cluster.run([Operation(10, "drain", 0), Operation(20, "undrain", 0)])
+    assert column(cluster, "instance") == [0, 1, 0, 1]
+    starting = cluster_of([Row(25, 3, 1), Row(26, 3, 1), Row(41, 3, 1), Row(42, 3, 1)])
+    starting.run([Operation(5, "add", startup_ps=35), Operation(10, "drain", 1), Operation(20, "undrain", 1)])
+    assert column(starting, "instance") == [0, 0, 0, 1]
+    assert [(event.time_ps, event.kind) for event in starting.log] == [
+        *[(5, "add"), (10, "drain"), (20, "undrain"), (40, "ready")]
+    ]
+
+
+def test_a_hanging_instance_accepts_and_does_nothing() -> None:
+    """Its step in flight at 15 ps is lost. Who is there when it fails at 50 ps is back at the router at 57 ps."""
+    cluster = cluster_of([Row(0, 3, 3), Row(0, 3, 9), Row(20, 3, 1)], instances=2)
+    cluster.run([Operation(15, "freeze", 0), Operation(50, "fail", 0, backoff_ps=7)])
+    assert column(cluster, "instance") == [1, 1, 1]
+    assert column(cluster, "first_scheduled") == [60, 0, 60]
+    assert column(cluster, "finish") == [90, 90, 70]
+    assert cluster.state.inst["busy_ps"].tolist() == [15, 90]
+    assert cluster.state.inst["tokens"].tolist() == [1, 3 + 9 + 1]
 
 
 def test_operations_of_one_instant_happen_in_the_order_of_the_list() -> None:
@@ -221,10 +247,14 @@ def test_bad_options_are_errors(build: Callable[[], Cluster], message: str) -> N
     [
         (
             Operation(5, "repare", 0),
-            r"^operations.0.kind: 'repare' is unknown; did you mean repair\?.* known: add, drain",
+            r"^operations.0.kind: 'repare' is unknown; did you mean repair or freeze\? known: add, drain, fail",
         ),
         (Operation(5, "fail", 2), r"^operations.0.instance: there is no 2 by then; use 0 to 1$"),
         (Operation(5, "drain"), r"^operations.0.instance: is missing; use 0 to 1$"),
+        (
+            Operation(5, "drain", 0, backoff_ps=3),
+            r"^operations.0.backoff_s: only `fail` gives requests back; leave it",
+        ),
         (Operation(5, "add", 7), r"^operations.0.instance: the next instance to add is 2; leave the field out$"),
     ],
 )

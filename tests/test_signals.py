@@ -12,13 +12,14 @@ from oracle import Row
 from oracle.scenarios import Scenario, scenarios
 from router_states import linear_steps
 
-from sim.cluster import Cluster, Operation
+from sim.cluster import Cluster
 from sim.errors import SimError
 from sim.kernel.build import Engine
 from sim.kernel.indicators import hit_tokens
 from sim.kernel.prefix_index import note_prefix
 from sim.kernel.router_memory import RouterMemory
 from sim.kernel.steptime import StepTable
+from sim.operations import Operation
 from sim.routing import ROUTERS, ClusterView, PythonRouter, RoutedRequest
 
 ENGINE = Engine(num_blocks=100, block_size=2, max_num_seqs=8, max_num_batched_tokens=60, async_scheduling=False)

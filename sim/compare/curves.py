@@ -11,8 +11,8 @@ from workloads import Workload
 from workloads.characterize.arrivals import suitable_window_s
 from workloads.nominal import nominal_arrival_s
 
-from ..cluster import PS_PER_S
 from ..kernel.record import itl_edges_ps
+from ..operations import PS_PER_S
 from ..result import Result
 
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")

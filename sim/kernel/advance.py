@@ -1,6 +1,6 @@
 """The event loop, and the operations that the control plane performs between two calls of it."""
 
-from .decode import cut_jump, started_iterations
+from .decode import bring_up_to_date, cut_jump, started_iterations
 from .events import fall_due, first_instance, next_arrival_time, queue_start, root_comes_first, set_event
 from .indirect import call_router
 from .jit import compiled, inlined
@@ -87,7 +87,8 @@ def assign(sim, r, i):
         note_prefix(sim, r, i)
     join_queue(sim, i, r)
     if inst.planned == 0:
-        queue_start(sim, i)
+        if inst.frozen == 0:
+            queue_start(sim, i)
     elif inst.queue_root == r:
         cut_jump(sim, i)
 
@@ -165,8 +166,8 @@ def set_accepting(sim, first, end, accepts):
 
 
 @inlined
-def _give_back(sim, i, r):
-    """Request ``r`` loses its progress on instance ``i`` and is an arrival of this instant."""
+def _give_back(sim, i, r, at):
+    """Request ``r`` loses its progress on instance ``i`` and reaches the router again at time ``at``."""
     req, inst = sim.req[r], sim.inst[i]
     req.instance = NONE
     req.hit = NONE
@@ -183,20 +184,40 @@ def _give_back(sim, i, r):
     req.last_token = NONE
     inst.queued_prefill -= req.queued
     req.queued = 0
-    fall_due(sim, r, sim.cluster[0].clock)
+    fall_due(sim, r, at)
 
 
 @compiled
-def fail(sim, i):
-    """Instance ``i`` fails now: its iteration in flight is lost, its requests go back to the router, its cache is
-    gone.
+def freeze(sim, i):
+    """Instance ``i`` hangs from now on: its iteration in flight never ends and no other starts, and nobody notices."""
+    inst = sim.inst[i]
+    inst.frozen = 1
+    if inst.planned == 0:
+        return
+    bring_up_to_date(sim, i)
+    started = started_iterations(sim, i)
+    record_jump(sim, i, started - 1, inst.decoding)
+    inst.busy_ps += sim.cluster[0].clock - inst.start - jump_ps(inst.step_ps, inst.slope_ps, started - 1)
+    if inst.paused == 0:
+        inst.tokens += (started - 1) * inst.decoding
+    inst.iteration += started  # the KV of the iteration in flight exists, its tokens do not
+    inst.decode_kv += started * inst.decoding
+    inst.planned = 0
+    inst.grown = 0
+    inst.steps += 1
+    set_event(sim, i, NEVER)
+
+
+@compiled
+def fail(sim, i, backoff_ps):
+    """Instance ``i`` fails now: its iteration in flight is lost, its requests go back to the router ``backoff_ps``
+    later, its cache is gone.
     """
     inst = sim.inst[i]
+    at = sim.cluster[0].clock + backoff_ps
     set_accepting(sim, i, i + 1, 0)
-    if inst.planned > 0:
-        ended = started_iterations(sim, i) - 1
-        record_jump(sim, i, ended, inst.decoding)
-        inst.busy_ps += sim.cluster[0].clock - inst.start - jump_ps(inst.step_ps, inst.slope_ps, ended)
+    freeze(sim, i)
+    inst.frozen = 0
     forget_everything(sim, i)
     if sim.cluster[0].index == SENT:
         forget_notes(sim, i)
@@ -205,11 +226,11 @@ def fail(sim, i):
         run_remove(sim, i, r)
         if sim.req[r].state == PREFILL:
             prefill_remove(sim, i, r)
-        _give_back(sim, i, r)
+        _give_back(sim, i, r, at)
     while inst.queue_root != NONE:
         r = inst.queue_root
         inst.queue_root = heap_pop(sim, r)
-        _give_back(sim, i, r)
+        _give_back(sim, i, r, at)
     inst.waiting = 0
     inst.decoding = 0
     inst.decode_kv = 0
@@ -219,8 +240,4 @@ def fail(sim, i):
     inst.returned = 0
     inst.entangled = 0
     inst.due = 0
-    inst.planned = 0
-    inst.grown = 0
-    inst.steps += 1
     sim.residue[i, :] = 0
-    set_event(sim, i, NEVER)

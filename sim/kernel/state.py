@@ -135,6 +135,7 @@ INSTANCE = np.dtype(
         ("lru_tail", Index),
         ("queued_start", Index),  # 1: on the list of instances to start a step at this instant
         ("accepting", Index),
+        ("frozen", Index),  # 1: it hangs, its iteration in flight never ends
         ("frees", Count),  # requests that gave up their blocks; stamps uses (policies other than LRU, from here on)
         ("last_score", Count),  # of the last victim
         ("stock_time", Time),  # what it knew when it freed a request last (see reuse.py)

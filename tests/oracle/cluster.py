@@ -16,10 +16,12 @@ from .request import Outcome, Request, Row, make_requests
 from .routers import PythonRouter, Router, View
 from .steptime import StepTables, StepTimes
 
+KINDS = ("add", "drain", "undrain", "freeze", "fail", "repair")
+
 
 @dataclass(frozen=True)
 class Operation:
-    """A control operation: `kind` is "add", "drain", "fail" or "repair"; `startup_ps` is for "add" alone.
+    """A control operation: `kind` is one of `KINDS`; `startup_ps` is for "add" alone, `backoff_ps` for "fail".
 
     The `instance` of an "add" is the index that the new one gets: the next free one.
     """
@@ -28,6 +30,7 @@ class Operation:
     kind: str
     instance: int
     startup_ps: int = 0
+    backoff_ps: int = 0
 
 
 def run(
@@ -140,7 +143,7 @@ class Cluster:
             self._apply(self.operations.pop(0), now_ps)
 
     def _apply(self, operation: Operation, now_ps: int) -> None:
-        check_name("operation.kind", operation.kind, ("add", "drain", "fail", "repair"))
+        check_name("operation.kind", operation.kind, KINDS)
         if operation.kind == "add":
             added = len(self.instances)
             if operation.instance != added:
@@ -153,11 +156,15 @@ class Cluster:
         instance = self.instances[operation.instance]
         if operation.kind == "drain":
             instance.drain()
+        elif operation.kind == "undrain":
+            instance.undrain(now_ps)
+        elif operation.kind == "freeze":
+            instance.freeze()
         elif operation.kind == "repair":
             instance.repair(now_ps)
         else:
             for request in instance.fail():
-                heappush(self.due, (now_ps, request.id))
+                heappush(self.due, (now_ps + operation.backoff_ps, request.id))
 
     def _end_steps(self, now_ps: int) -> None:
         for instance in self.instances:

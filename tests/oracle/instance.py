@@ -28,8 +28,10 @@ class Instance:
         self.engine = engine
         self.times = times
         self.laws = laws
+        self.ready_ps = accepts_from_ps
         self.accepts_from_ps: int | None = accepts_from_ps
         self.failed = False
+        self.frozen = False
         self._empty()
 
     def _empty(self) -> None:
@@ -93,6 +95,16 @@ class Instance:
     def drain(self) -> None:
         self.accepts_from_ps = None
 
+    def undrain(self, now_ps: int) -> None:
+        if not self.failed and self.accepts_from_ps is None:
+            self.accepts_from_ps = max(now_ps, self.ready_ps)
+
+    def freeze(self) -> None:
+        """Hang: the iteration in flight never ends, and no other starts. A router sees nothing of it."""
+        if not self.failed:
+            self.frozen = True
+            self.step_end_ps = None
+
     def fail(self) -> list[Request]:
         """Lose the iteration in flight and the cache; returns the requests that were here, restarted."""
         lost = self.running + self.waiting
@@ -101,12 +113,13 @@ class Instance:
         self._empty()
         self.accepts_from_ps = None
         self.failed = True
+        self.frozen = False
         return lost
 
     def repair(self, now_ps: int) -> None:
         if self.failed:
             self.failed = False
-            self.accepts_from_ps = now_ps
+            self.ready_ps = self.accepts_from_ps = now_ps
 
     # The waiting queue.
 
@@ -124,7 +137,7 @@ class Instance:
 
     @property
     def can_start(self) -> bool:
-        return self.step_end_ps is None and bool(self.waiting or self.running)
+        return self.step_end_ps is None and not self.frozen and bool(self.waiting or self.running)
 
     def start_step(self, now_ps: int) -> None:
         """Schedule an iteration, which ends at `step_end_ps`."""

@@ -223,22 +223,37 @@ def _tables(
 def _operations(
     random: Random, operation_count: int, instances: int, horizon_ticks: int, tick_ps: int
 ) -> list[Operation]:
-    """Operations in order of time; repairs go to failed instances, everything else to any that exists."""
+    """Operations in order of time; repairs go to failed instances, what ends a drain or a freeze mostly to one in it,
+    everything else to any that exists."""
     operations = []
     failed: list[int] = []
+    drained: list[int] = []
+    frozen: list[int] = []
     for at_ticks in sorted(random.randint(0, horizon_ticks) for _ in range(operation_count)):
-        kind = random.choice(["add", "drain", "fail"])
+        kind = random.choice(["add", "drain", "undrain", "freeze", "fail"])
         if failed and random.random() < 0.6:
             kind = "repair"
         instance = random.randrange(instances)
-        startup_ticks = 0
+        startup_ticks, backoff_ticks = 0, 0
         if kind == "add":
             instance = instances
             instances += 1
             startup_ticks = random.choice([0, random.randint(1, 50)])
         elif kind == "repair":
             instance = failed.pop(random.randrange(len(failed)))
-        elif kind == "fail" and instance not in failed:
-            failed.append(instance)
-        operations.append(Operation(at_ticks * tick_ps, kind, instance, startup_ticks * tick_ps))
+        elif kind == "undrain" and drained:
+            instance = drained.pop(random.randrange(len(drained)))
+        elif kind == "drain":
+            drained.append(instance)
+        elif kind == "freeze":
+            frozen.append(instance)
+        elif kind == "fail":
+            if frozen and random.random() < 0.7:
+                instance = frozen.pop(random.randrange(len(frozen)))
+            if instance not in failed:
+                failed.append(instance)
+            backoff_ticks = random.choice([0, random.randint(1, 50)])
+        operations.append(
+            Operation(at_ticks * tick_ps, kind, instance, startup_ticks * tick_ps, backoff_ticks * tick_ps)
+        )
     return operations

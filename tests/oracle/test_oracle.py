@@ -174,6 +174,15 @@ def test_failure_at_the_end_of_an_iteration_loses_its_tokens() -> None:
     assert outcome == Outcome(0, 1, 0, 0, 10, 20, 20)
 
 
+def test_a_frozen_instance_takes_requests_and_does_nothing() -> None:
+    rows = [Row(0, 3, 3), Row(0, 3, 9), Row(20, 3, 1)]
+    operations = [Operation(15, "freeze", 0), Operation(50, "fail", 0, backoff_ps=7)]
+    outcomes = run(rows, engine(99), TEN, 2, "round-robin", operations=operations)
+    assert [(one.instance, one.first_scheduled_ps, one.finish_ps) for one in outcomes] == [
+        *[(1, 60, 90), (1, 0, 90), (1, 60, 70)]
+    ]
+
+
 def test_requests_at_the_router_go_first_when_an_instance_is_back() -> None:
     rows = [Row(25, 3, 1), Row(0, 3, 1)]
     operations = [Operation(10, "fail", 0), Operation(25, "repair", 0)]
