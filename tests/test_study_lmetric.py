@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.lmetric import failure, published, sources, tables
+from experiments.lmetric import every_recipe, failure, published, sources, tables
 from experiments.lmetric.__main__ import main
 from experiments.lmetric.runs import KINDS, MODELS, Task, most_per_s, run, run_all
+from workloads import BUILTINS
 
 SMALL = 0.1
 
@@ -25,7 +26,7 @@ def test_lmetric_is_better_than_vllm_on_chatbot_at_half_load(chatbot: pd.DataFra
     assert (means.loc["lmetric"] < means.loc["vllm"]).all()
 
 
-@pytest.mark.parametrize("workload", sources.RECIPES)
+@pytest.mark.parametrize("workload", sources.SHIPPED)
 def test_lmetric_is_not_worse_than_round_robin_in_mean_ttft(workload: str) -> None:
     rate = most_per_s(MODELS[0], workload, SMALL)
     ours, theirs = (
@@ -39,6 +40,28 @@ def test_changes_are_paired_by_seed(chatbot: pd.DataFrame) -> None:
     interval, percent = tables.change(chatbot, "lmetric", "vllm", "ttft_mean_s")
     assert interval.mean == pytest.approx((of["lmetric"] - of["vllm"]).mean())
     assert percent == pytest.approx(100 * (of["lmetric"].mean() / of["vllm"].mean() - 1))
+
+
+def test_every_recipe_that_ships_is_there() -> None:
+    assert {recipe.name for recipe in sources.SHIPPED.values()} == set(BUILTINS)
+
+
+def test_who_meets_the_prefill_of_another() -> None:
+    requests = pd.DataFrame(
+        {
+            "instance": [0, 0, 0, 1, 1],
+            "arrival_s": [0.0, 1.0, 5.0, 2.0, 3.0],
+            "first_token_s": [2.0, 4.0, 6.0, 3.0, 4.0],
+        }
+    )
+    assert every_recipe.share_that_meets(requests) == 1 / 5  # the second: at 3 s the first token is there
+
+
+def test_vllm_meets_more_prefills_than_taking_turns_on_rag() -> None:
+    """Why its mean TTFT is the higher one there."""
+    rate = 0.5 * most_per_s(MODELS[0], "rag", SMALL)
+    met = {name: every_recipe.met(MODELS[0], "rag", name, rate, SMALL) for name in every_recipe.ROUTERS}
+    assert met["vllm"]["meets"] > 3 * met["round-robin"]["meets"] > 3 * met["lmetric"]["meets"]
 
 
 @pytest.mark.parametrize("workload", ["chatbot", "coder"])
@@ -69,12 +92,13 @@ def test_the_study_writes_its_tables_and_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "TRACES", tmp_path / "absent")
-    main(tmp_path, seeds=(0, 1), size=0.02, loads=(0.25, 0.5), failure_s=20.0)
-    figures = {"sweep.png", "failure.png"} | {f"half-load-{model}.png" for model in MODELS}
+    main(tmp_path, seeds=(0, 1), size=0.02, loads=(0.25, 0.5), failure_s=20.0, more_seeds=(0, 1))
+    figures = {"sweep.png", "failure.png", "every-recipe.png"} | {f"half-load-{model}.png" for model in MODELS}
     assert {path.name for path in tmp_path.iterdir()} == {"tables.md", "runs.csv"} | figures
     printed = capsys.readouterr().out
     assert "the study goes without conversation" in printed
     assert "| chatbot | vllm | ttft mean | -92 % |" in printed
+    assert all(f"| {recipe} |" in printed for recipe in sources.SHIPPED)
     assert set(pd.read_csv(tmp_path / "runs.csv").router) == set(KINDS)
 
 

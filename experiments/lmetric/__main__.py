@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import causes, failure, figures, sources, tables
+from . import causes, every_recipe, failure, figures, sources, tables
 from .runs import KINDS, MODELS, ROUTERS, Task, in_parallel, most_per_s, run_all
 
 SEEDS = range(3)
@@ -14,6 +14,7 @@ HALF = 0.5
 LOADS = (0.25, 0.5, 0.7, 0.9)
 SWEPT = ("round-robin", "vllm", "linear 0.7", "preble", "simulation", "lmetric")
 SWEPT_MODEL = "qwen2.5-7b"
+MORE_SEEDS = range(5)  # on every recipe
 Rates = dict[tuple[str, str], float]  # maximum of a model and a workload, requests/s
 
 
@@ -23,10 +24,10 @@ def main(
     size: float = 1.0,
     loads: Sequence[float] = LOADS,
     failure_s: float = failure.DURATION_S,
+    more_seeds: Sequence[int] = MORE_SEEDS,
 ) -> None:
     """Write tables.md, runs.csv and the figures into the folder ``out``. size: see `sources.at_rate`."""
-    pairs = [(model, workload) for model in MODELS for workload in sources.available()]
-    rates: Rates = dict(zip(pairs, in_parallel(most_per_s, [(*pair, size) for pair in pairs]), strict=True))
+    rates = _rates(sources.available(), size)
     half = run_all(_tasks(rates, [HALF], tuple(KINDS), seeds, size))
     swept_rates = {pair: rate for pair, rate in rates.items() if pair[0] == SWEPT_MODEL}
     sweep = run_all(_tasks(swept_rates, loads, SWEPT, seeds, size))
@@ -34,14 +35,34 @@ def main(
     most = rates[causes.MODEL, "chatbot"]
     kinds = [*((router, 1.0) for router in causes.ROUTERS), ("lmetric", causes.IDLE)]
     parts = pd.DataFrame(in_parallel(causes.by_kind, [(*kind, most, size) for kind in kinds]))
+    every = _rates(list(sources.SHIPPED), size)
+    recipes = run_all(_tasks(every, [HALF], every_recipe.ROUTERS, more_seeds, size))
+    met = pd.DataFrame(
+        in_parallel(
+            every_recipe.met,
+            [
+                (model, recipe, router, HALF * rate, size)
+                for (model, recipe), rate in every.items()
+                if model == SWEPT_MODEL
+                for router in every_recipe.ROUTERS
+            ],
+        )
+    )
     out.mkdir(parents=True, exist_ok=True)
-    pd.concat([half.assign(part="half"), sweep.assign(part="sweep")]).to_csv(
+    runs = {"half": half, "sweep": sweep, "every recipe": recipes}
+    pd.concat(table.assign(part=part) for part, table in runs.items()).to_csv(
         out / "runs.csv", index=False, lineterminator="\n"
     )
-    _write_figures(out, half, sweep, hot)
-    report = _report(rates, half, sweep, hot, parts)
+    _write_figures(out, half, sweep, hot, recipes)
+    told = _report(rates, half, sweep, hot, parts) | every_recipe.report(recipes, met)
+    report = "\n".join(f"## {title}\n\n{table}" for title, table in told.items())
     (out / "tables.md").write_text(report, encoding="utf-8")
     print(report)
+
+
+def _rates(workloads: Sequence[str], size: float) -> Rates:
+    pairs = [(model, workload) for model in MODELS for workload in workloads]
+    return dict(zip(pairs, in_parallel(most_per_s, [(*pair, size) for pair in pairs]), strict=True))
 
 
 def _tasks(
@@ -57,14 +78,20 @@ def _tasks(
     ]
 
 
-def _write_figures(out: Path, half: pd.DataFrame, sweep: pd.DataFrame, hot: pd.DataFrame) -> None:
+def _write_figures(
+    out: Path, half: pd.DataFrame, sweep: pd.DataFrame, hot: pd.DataFrame, recipes: pd.DataFrame
+) -> None:
     sheets = {f"half-load-{model}": figures.bars(half, tuple(ROUTERS), model) for model in MODELS}
     sheets |= {"sweep": figures.sweep(sweep), "failure": figures.failure(hot)}
+    sheets["every-recipe"] = figures.bars(recipes, every_recipe.ROUTERS, SWEPT_MODEL)
     for name, sheet in sheets.items():
         sheet.savefig(out / f"{name}.png", dpi=80)
 
 
-def _report(rates: Rates, half: pd.DataFrame, sweep: pd.DataFrame, hot: pd.DataFrame, kinds: pd.DataFrame) -> str:
+def _report(
+    rates: Rates, half: pd.DataFrame, sweep: pd.DataFrame, hot: pd.DataFrame, kinds: pd.DataFrame
+) -> dict[str, str]:
+    """Tables by title."""
     parts = {
         "Beside the paper": tables.beside_the_paper(half),
         "Against round-robin": tables.against_round_robin(half),
@@ -78,7 +105,7 @@ def _report(rates: Rates, half: pd.DataFrame, sweep: pd.DataFrame, hot: pd.DataF
         f"Rates: {SWEPT_MODEL}": tables.sweep(sweep),
         "The failure case": tables.failure(hot),
     }
-    return "\n".join(f"## {title}\n\n{table}" for title, table in parts.items())
+    return parts
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class Task:
 def most_per_s(model: str, workload: str, size: float) -> float:
     """Maximum rate: requests a second of 16 instances under least-requests when all sessions come at once,
     until `CROWD_SHARE` of the requests are finished."""
-    finish_s = np.sort(simulate(_scenario(model, "least-requests", 0), sources.crowd(workload, size)).requests.finish_s)
+    finish_s = np.sort(simulate(scenario(model, "least-requests", 0), sources.crowd(workload, size)).requests.finish_s)
     count = int(CROWD_SHARE * len(finish_s))
     return float(count / finish_s[count - 1])
 
@@ -70,7 +70,7 @@ def most_per_s(model: str, workload: str, size: float) -> float:
 def run(task: Task) -> dict[str, Any]:
     """The task's fields and what is measured: latencies in seconds, `SUMMARIES` of each, and shares of one."""
     requests = sources.at_rate(task.workload, task.load * task.most_per_s, task.seed, task.size)
-    result = simulate(_scenario(task.model, KINDS[task.router], task.seed), requests)
+    result = simulate(scenario(task.model, KINDS[task.router], task.seed), requests)
     measured = {
         f"{latency}_{name}_s": _summary(result.requests[f"{latency}_s"], how)
         for latency in ("ttft", "tpot")
@@ -90,16 +90,17 @@ def in_parallel(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...
     return list(Parallel(n_jobs=JOBS, backend="loky")(delayed(function)(*each) for each in arguments))
 
 
-def _scenario(model: str, router: str, seed: int) -> Scenario:
+def scenario(model: str, router: str, seed: int, **further: Any) -> Scenario:
+    """16 H20 under a router as the command line names it. further: other fields of the scenario."""
     name, options = parse_router(router)
     source = {"builtin": "chatbot"}  # a scenario names one; the requests are given beside it
-    fields = {"workload": source, "gpu": "H20", "model": model, "instances": INSTANCES, "router": name}
+    fields = further | {"workload": source, "gpu": "H20", "model": model, "instances": INSTANCES, "router": name}
     return make_scenario(fields | {"router_options": options, "series_interval_s": None, "seed": seed})
 
 
 def serve(model: str, router: str, requests: Workload) -> pd.DataFrame:
     """The request table (docs/results.md) of one run with seed 0."""
-    return simulate(_scenario(model, router, 0), requests).requests
+    return simulate(scenario(model, router, 0), requests).requests
 
 
 def _summary(values: pd.Series, how: Any) -> float:

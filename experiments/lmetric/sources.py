@@ -16,8 +16,10 @@ LONGEST_TOKENS = 131_072
 
 @dataclass(frozen=True)
 class Recipe:
-    """``duration_s`` of it; what would come later at an idle server is left out. ``crowd_per_s``: rate of `crowd`."""
+    """``duration_s`` of the recipe ``name``; what would come later at an idle server is left out. ``crowd_per_s``: rate
+    of `crowd`."""
 
+    name: str
     duration_s: float
     crowd_per_s: float
 
@@ -30,7 +32,19 @@ class Trace:
 
 
 # The longer think times are, the longer it takes until follow-ups come as often as in the long run.
-RECIPES = {"chatbot": Recipe(1800.0, 20.0), "api": Recipe(600.0, 60.0), "coder": Recipe(7200.0, 2.0)}
+RECIPES = {
+    "chatbot": Recipe("chatbot", 1800.0, 20.0),
+    "api": Recipe("api", 600.0, 60.0),
+    "coder": Recipe("coder", 7200.0, 2.0),
+}
+# The other recipes that ship, compared with round-robin and vllm only.
+FURTHER = {
+    "toolagent recipe": Recipe("toolagent", 1800.0, 5.6),
+    "reasoning": Recipe("reasoning", 1200.0, 10.0),
+    "multimodal": Recipe("multimodal", 600.0, 20.0),
+    "rag": Recipe("rag", 600.0, 20.0),
+}
+SHIPPED = RECIPES | FURTHER
 RECORDED = {
     "conversation": Trace("mooncake_conversation_trace.jsonl.gz"),
     "toolagent": Trace("mooncake_arxiv_toolagent_first1000.jsonl.gz"),
@@ -54,7 +68,7 @@ def at_rate(name: str, rate_per_s: float, seed: int, size: float) -> Workload:
 
     size: share of the recipe's duration, or of the trace's requests.
     """
-    if name in RECIPES:
+    if name in SHIPPED:
         begun = steady_per_s(_generated(name, rate_per_s, seed, size))
         return _generated(name, rate_per_s * rate_per_s / begun, seed, size)
     trace = _recorded(name, size)
@@ -64,7 +78,7 @@ def at_rate(name: str, rate_per_s: float, seed: int, size: float) -> Workload:
 @lru_cache(maxsize=4)
 def crowd(name: str, size: float) -> Workload:
     """All sessions come at once, and follow-ups as soon as the answer before is there."""
-    recipe = RECIPES.get(name)
+    recipe = SHIPPED.get(name)
     whole = _generated(name, recipe.crowd_per_s, 0, size) if recipe else _recorded(name, size)
     return whole.scale_time(1e-6)
 
@@ -76,8 +90,9 @@ def steady_per_s(workload: Workload) -> float:
 
 
 def _generated(name: str, rate_per_s: float, seed: int, size: float) -> Workload:
-    duration_s = RECIPES[name].duration_s * size
-    drawn = generate(name, seed, {"rate_per_s": rate_per_s, "duration_s": duration_s})
+    recipe = SHIPPED[name]
+    duration_s = recipe.duration_s * size
+    drawn = generate(recipe.name, seed, {"rate_per_s": rate_per_s, "duration_s": duration_s})
     tokens = drawn.input_tokens.astype(np.int64) + drawn.output_tokens
     return drawn.take(np.flatnonzero((tokens <= LONGEST_TOKENS) & (nominal_arrival_s(drawn) < duration_s)))
 

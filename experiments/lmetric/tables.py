@@ -7,6 +7,7 @@ import pandas as pd
 
 from sim.compare.statistics import Interval, paired_difference
 
+from ..markdown import markdown
 from . import published
 from .runs import ABLATIONS
 
@@ -28,7 +29,7 @@ def maxima(rates: dict[tuple[str, str], float], half: pd.DataFrame) -> str:
         runs = half[(half.model == model) & (half.workload == workload)]
         steady, count = runs.steady_per_s.mean(), runs.requests.mean()
         rows.append([model, workload, f"{rate:.2f}", f"{rate / 2:.2f}", f"{steady:.2f}", f"{count:,.0f}"])
-    return _markdown(["model", "workload", "maximum/s", "half", "in the middle half", "requests a run"], rows)
+    return markdown(["model", "workload", "maximum/s", "half", "in the middle half", "requests a run"], rows)
 
 
 def routers(half: pd.DataFrame, names: Sequence[str]) -> str:
@@ -39,22 +40,32 @@ def routers(half: pd.DataFrame, names: Sequence[str]) -> str:
         cells = [f"{means[column] * scale:.3g}" for column, (_, scale) in COLUMNS.items()]
         rows.append([name, *cells, *(against(half, name, "vllm", metric) for metric in ("ttft_mean_s", "tpot_mean_s"))])
     head = ["router", *(label for label, _ in COLUMNS.values()), "TTFT mean to vllm", "TPOT mean to vllm"]
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
-def change(half: pd.DataFrame, name: str, base: str, metric: str) -> tuple[Interval, float]:
-    """Of one model and workload, paired by seed: the difference in the metric's unit, and its mean in percent."""
-    ours, theirs = (half[half.router == router].sort_values("seed")[metric].to_numpy() for router in (name, base))
+def change(runs: pd.DataFrame, name: str, base: str, metric: str, by: str = "router") -> tuple[Interval, float]:
+    """Between the runs of two values of ``by``, paired by seed: the difference in the metric's unit, and its mean in
+    percent."""
+    ours, theirs = (runs[runs[by] == value].sort_values("seed")[metric].to_numpy() for value in (name, base))
     interval, relative = paired_difference(ours, theirs)
     return interval, 100 * relative
 
 
-def against(half: pd.DataFrame, name: str, base: str, metric: str) -> str:
-    """The change in percent; in brackets where the 95 % interval holds zero."""
+def against(runs: pd.DataFrame, name: str, base: str, metric: str, by: str = "router") -> str:
+    """The change in percent; in brackets where the 95 % interval holds zero, "same" where no seed differs."""
     if name == base:
         return ""
-    interval, percent = change(half, name, base, metric)
+    interval, percent = change(runs, name, base, metric, by)
+    if interval.low == interval.high == 0:
+        return "same"
     return f"{percent:+.1f} %" if interval.sign else f"({percent:+.1f} %)"
+
+
+def with_interval(runs: pd.DataFrame, name: str, base: str, metric: str, by: str = "router") -> str:
+    """The change in percent and its 95 % interval."""
+    interval, percent = change(runs, name, base, metric, by)
+    scale = 100 / runs[runs[by] == base][metric].mean()
+    return f"{percent:+.1f} % ({scale * interval.low:+.1f} to {scale * interval.high:+.1f})"
 
 
 def beside_the_paper(half: pd.DataFrame) -> str:
@@ -68,13 +79,13 @@ def beside_the_paper(half: pd.DataFrame) -> str:
             cells.append(against(of, "lmetric", one.against, one.metric) if len(of) else "")
         told = "similar" if one.percent == 0 else f"{one.percent:+g} %"
         rows.append([one.workload, one.against, one.metric.removesuffix("_s").replace("_", " "), told, *cells])
-    return _markdown(["workload", "lmetric to", "metric", "published", *models], rows)
+    return markdown(["workload", "lmetric to", "metric", "published", *models], rows)
 
 
 def by_kind(kinds: pd.DataFrame) -> str:
     """Mean TTFT in seconds, and shares of one, of `causes.by_kind`."""
     rows = [[str(row["router"]), *(f"{row[name]:.3f}" for name in kinds.columns[1:])] for _, row in kinds.iterrows()]
-    return _markdown(list(kinds.columns), rows)
+    return markdown(list(kinds.columns), rows)
 
 
 def ablations(half: pd.DataFrame) -> str:
@@ -85,7 +96,7 @@ def ablations(half: pd.DataFrame) -> str:
         for name in ABLATIONS
     ]
     head = [metric.removesuffix("_s").replace("_", " ") for metric in ABLATED]
-    return _markdown(["model", "workload", "lmetric to", *head], rows)
+    return markdown(["model", "workload", "lmetric to", *head], rows)
 
 
 def against_round_robin(half: pd.DataFrame) -> str:
@@ -96,7 +107,7 @@ def against_round_robin(half: pd.DataFrame) -> str:
         worst = 100 * float(np.max(ours.ttft_mean_s / theirs.ttft_mean_s - 1))
         shown = [against(group, "lmetric", "round-robin", metric) for metric in ("ttft_mean_s", "tpot_mean_s")]
         rows.append([str(model), str(workload), *shown, f"{worst:+.1f} %"])
-    return _markdown(["model", "workload", "TTFT mean", "TPOT mean", "TTFT mean, worst seed"], rows)
+    return markdown(["model", "workload", "TTFT mean", "TPOT mean", "TTFT mean, worst seed"], rows)
 
 
 def sweep(table: pd.DataFrame) -> str:
@@ -109,7 +120,7 @@ def sweep(table: pd.DataFrame) -> str:
         rows.append(
             [str(workload), str(router), *(f"{cell.ttft_mean_s:.3g} / {1e3 * cell.tpot_mean_s:.3g}" for cell in cells)]
         )
-    return _markdown(["workload", "router", *(f"{load:g}" for load in loads)], rows)
+    return markdown(["workload", "router", *(f"{load:g}" for load in loads)], rows)
 
 
 def failure(tables: pd.DataFrame) -> str:
@@ -122,9 +133,4 @@ def failure(tables: pd.DataFrame) -> str:
             [str(router), f"{1e3 * ttft_s:.1f}", f"{1e3 * tpot_s:.1f}", f"{1e3 * table.tpot_s.max():.1f}", busiest]
         )
     head = ["router", "TTFT mean, ms", "TPOT mean, ms", "TPOT of the worst 5 s, ms", "requests on the busiest instance"]
-    return _markdown(head, rows)
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return markdown(head, rows)
