@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.kvcache_wild import sources
+from experiments.kvcache_wild import loaded, sources
 from experiments.kvcache_wild.__main__ import main
 from experiments.kvcache_wild.causes import long_prompts, profile_of
 from experiments.kvcache_wild.curves import AWARE, BASE, by_policy, curves, gains
@@ -93,12 +93,47 @@ def test_gains_are_over_the_policies_that_do_not_know_the_future():
 
 def test_the_study_writes_its_tables_and_figures(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sources, "MOONCAKE", tmp_path / "absent.jsonl.gz")
-    main(tmp_path, seeds=(0,), capacities=(1024, 4096), consumer_s=300.0, business_s=30.0)
-    names = {"tables.md", "curves.csv", "reuse-times.png", "life-spans.png", "hit-ratios.png", "gain.png"}
+    main(
+        tmp_path,
+        seeds=(0,),
+        capacities=(1024, 4096),
+        consumer_s=300.0,
+        business_s=30.0,
+        loaded_seeds=(0, 1),
+        loaded_capacities=(8192,),
+        loaded_size=0.05,
+    )
+    names = {
+        "tables.md",
+        "curves.csv",
+        "loaded.csv",
+        "loaded.png",
+        "reuse-times.png",
+        "life-spans.png",
+        "hit-ratios.png",
+        "gain.png",
+    }
     assert {path.name for path in tmp_path.iterdir()} == names
     printed = capsys.readouterr().out
     assert "goes without the Mooncake trace" in printed
     assert "| 1,024 | 0.138 / 0.118 |" in printed
+    assert "Loaded: chatbot, changes to lru" in printed
+
+
+def test_workload_aware_shortens_the_queue_near_saturation_where_much_can_be_kept() -> None:
+    """Half an hour: as many blocks as the GPU has, and rates at a half and nearly all of what it can serve."""
+    queue_s = {
+        (rate, name): loaded.run(loaded.Task("chatbot", rate, 0, 1.0, 32768, name))["queue_mean_s"]
+        for rate in (4.0, 8.0)
+        for name in (BASE, AWARE)
+    }
+    slack, near = (1 - queue_s[rate, AWARE] / queue_s[rate, BASE] for rate in (4.0, 8.0))
+    assert near > slack > 0
+
+
+def test_workload_aware_is_lru_in_the_engine_on_the_business_workload() -> None:
+    aware, base = (loaded.run(loaded.Task("api", 8.0, 0, 0.1, 8192, name)) for name in (AWARE, BASE))
+    assert aware["queue_mean_s"] == base["queue_mean_s"] > 0
 
 
 @pytest.mark.skipif(not sources.MOONCAKE.is_file(), reason="no published traces at ../shared/data/traces")

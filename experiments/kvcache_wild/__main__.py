@@ -11,13 +11,14 @@ from sim.eviction import block_trace, find_policy, replay
 from workloads import Workload
 from workloads.characterize import describe
 
-from . import figures, sources, tables
+from . import figures, loaded, sources, tables
 from .causes import gain_by_variant, long_prompts
-from .curves import BASE, CAPACITIES, curves
+from .curves import AWARE, BASE, CAPACITIES, curves
 from .reuse import measure_reuse
 from .tables import Measured
 
 SEEDS = range(5)
+LOADED_SEEDS = range(4)
 JOBS = 2
 CONSUMER, BUSINESS, MOONCAKE = "consumer", "business", "Mooncake"
 
@@ -28,8 +29,11 @@ def main(
     capacities: tuple[int, ...] = CAPACITIES,
     consumer_s: float = sources.CONSUMER_S,
     business_s: float = sources.BUSINESS_S,
+    loaded_seeds: Sequence[int] = LOADED_SEEDS,
+    loaded_capacities: Sequence[int] = loaded.CAPACITIES,
+    loaded_size: float = 1.0,
 ) -> None:
-    """Write tables.md, curves.csv and the figures into the folder ``out``."""
+    """Write tables.md, curves.csv, loaded.csv and the figures into the folder ``out``."""
     chats, calls = sources.consumer(seeds[0], consumer_s), sources.business(seeds[0], business_s)
     measured = {CONSUMER: measure(chats), BUSINESS: measure(calls)}
     done = Parallel(n_jobs=JOBS)(delayed(_of_seed)(seed, capacities, consumer_s, business_s) for seed in seeds)
@@ -47,7 +51,8 @@ def main(
     pd.concat(table.assign(workload=name) for name, table in curve.items()).to_csv(
         out / "curves.csv", index=False, lineterminator="\n"
     )
-    report = _report(measured, curve, causes, chats)
+    parts = _report(measured, curve, causes, chats) | _loaded(out, loaded_seeds, loaded_capacities, loaded_size)
+    report = "\n".join(f"## {title}\n\n{table}" for title, table in parts.items())
     (out / "tables.md").write_text(report, encoding="utf-8")
     print(report)
 
@@ -87,7 +92,8 @@ def _write_figures(
 
 def _report(
     measured: Mapping[str, Measured], curve: Mapping[str, pd.DataFrame], causes: pd.DataFrame, chats: Workload
-) -> str:
+) -> dict[str, str]:
+    """Tables by title."""
     parts = {"Reuse": tables.characterization(measured)}
     parts |= {f"Reuse by category and turn: {name}": tables.classes(one.reuse) for name, one in measured.items()}
     apart = measure_reuse(block_trace(sources.files_told_apart(chats), sources.BLOCK_TOKENS))
@@ -98,7 +104,18 @@ def _report(
         "Gain over LRU by variant": tables.causes(causes),
         "Long prompts": tables.facts(long_prompts(chats)),
     }
-    return "\n".join(f"## {title}\n\n{table}" for title, table in parts.items())
+    return parts
+
+
+def _loaded(out: Path, seeds: Sequence[int], capacities: Sequence[int], size: float) -> dict[str, str]:
+    """Run the loaded engine; write loaded.csv and its figure. Tables by title."""
+    # On the business workload workload-aware is LRU.
+    policies = {CONSUMER: AWARE, BUSINESS: "lfu"}
+    traffic = {CONSUMER: loaded.CONSUMER, BUSINESS: loaded.BUSINESS}
+    done = {name: loaded.runs(of, seeds, capacities, size) for name, of in traffic.items()}
+    pd.concat(done.values()).to_csv(out / "loaded.csv", index=False, lineterminator="\n")
+    figures.loaded(done, policies).savefig(out / "loaded.png", dpi=80)
+    return {title: told for name, table in done.items() for title, told in loaded.report(table, policies[name]).items()}
 
 
 if __name__ == "__main__":

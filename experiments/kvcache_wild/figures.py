@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from . import published
-from .curves import AWARE, by_policy, gains
+from .curves import AWARE, BASE, by_policy, gains
 from .reuse import ClassReuse, Reuse
 
 POINTS = 400  # of a distribution function
@@ -93,3 +93,27 @@ def _draw_ranges(ax: Any, points: pd.DataFrame) -> None:
     for name in mean:
         ax.plot(mean.index, mean[name], marker="o", markersize=3, label=name)
         ax.fill_between(mean.index, low[name], high[name], alpha=0.2)
+
+
+def loaded(tables: Mapping[str, pd.DataFrame], policies: Mapping[str, str]) -> Figure:
+    """A column per workload: above the mean queue time under LRU by rate, below what the policy changes of it, a line
+    per number of KV blocks, shaded the range of the seeds."""
+    sheet = Figure(figsize=(4.6 * len(tables), 6.4), layout="constrained")
+    axes = sheet.subplots(2, len(tables), squeeze=False)
+    for (above, below), (title, table) in zip(axes.T, tables.items(), strict=True):
+        queue_s = table[~table.idle].pivot_table(
+            index=["held_blocks", "rate_per_s", "seed"], columns="eviction", values="queue_mean_s"
+        )
+        for blocks, of in queue_s.groupby("held_blocks"):
+            mean_s = of[BASE].groupby("rate_per_s").mean()
+            above.plot(mean_s.index, mean_s, marker="o", markersize=3, label=f"{blocks:,} blocks")
+            percent = (100 * (of[policies[title]] / of[BASE] - 1)).groupby("rate_per_s")
+            below.plot(mean_s.index, percent.mean(), marker="o", markersize=3)
+            below.fill_between(mean_s.index, percent.min(), percent.max(), alpha=0.15)
+        above.set(title=title, ylabel="mean queue time under LRU, s", yscale="log")
+        below.axhspan(*published.QUEUEING_PERCENT, color="grey", alpha=0.15, label="published, trace A")
+        below.axhline(0, color="grey", linewidth=0.8)
+        below.set(xlabel="requests/s", ylabel=f"{policies[title]}: change of the queue time, %")
+        above.legend(fontsize="x-small")
+        below.legend(fontsize="x-small")
+    return sheet

@@ -25,3 +25,4 @@ HIT_RATIOS = {
 # Points of hit ratio that workload-aware gains, over traces, models and capacities.
 OVER_BEST_POINTS = (1.5, 3.9)  # over the best of the other policies
 OVER_OTHERS_POINTS = (8.1, 23.9)  # over the rest of them
+QUEUEING_PERCENT = (-42.0, -28.0)  # change of the queueing TTFT, lowest to highest

@@ -1,6 +1,6 @@
 """The study's numbers as Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from workloads.characterize.description import Description
 
+from ..markdown import markdown
 from . import published
 from .curves import AWARE, BASE, by_policy, gains
 from .reuse import Reuse, distance_from_exponential
@@ -20,11 +21,6 @@ class Measured(NamedTuple):
     description: Description
     reuse: Reuse
     unbounded: float
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def characterization(measured: Mapping[str, Measured]) -> str:
@@ -55,7 +51,7 @@ def characterization(measured: Mapping[str, Measured]) -> str:
         ],
         ["next turn after turn 1; later", *next_turn, *(_next_turn(_goes_on(one)) for one in each)],
     ]
-    return _markdown(["", "published, A", "published, B", *measured], rows)
+    return markdown(["", "published, A", "published, B", *measured], rows)
 
 
 def _quantile(ascending: NDArray[np.float64], share: float) -> float:
@@ -89,7 +85,7 @@ def classes(reuse: Reuse) -> str:
         for one in reuse.classes
         if len(one.wait_s)
     ]
-    return _markdown(["category, turn", "block uses", "used again", "after, mean", "median", "KS distance"], rows)
+    return markdown(["category, turn", "block uses", "used again", "after, mean", "median", "KS distance"], rows)
 
 
 def hit_ratios(table: pd.DataFrame) -> str:
@@ -100,7 +96,7 @@ def hit_ratios(table: pd.DataFrame) -> str:
     unbounded = table[table.capacity_blocks.isna()].block_hit_ratio
     empty = [""] * (len(mean) - 1)
     rows.append(["unbounded", f"{unbounded.mean():.3f}", *empty, f"{unbounded.max() - unbounded.min():.3f}"])
-    return _markdown(["policy", *(f"{capacity:,}" for capacity in mean.index), "range"], rows)
+    return markdown(["policy", *(f"{capacity:,}" for capacity in mean.index), "range"], rows)
 
 
 def gain_table(table: pd.DataFrame) -> str:
@@ -118,7 +114,7 @@ def gain_table(table: pd.DataFrame) -> str:
     bounds = f"{low:+.1f} to {high:+.1f}"
     rows.append(["published, all", "", "", "", "", bounds, f"{least:+.1f} to {most:+.1f} over the others"])
     head = ["capacity", "published, aware / LRU", "here, aware / LRU", "published, points", *points.obj.columns]
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
 def _published(capacity: int) -> tuple[str, str]:
@@ -137,10 +133,10 @@ def causes(seeds: pd.DataFrame) -> str:
     """Points over LRU by variant, as mean (lowest to highest of the seeds)."""
     by_capacity = seeds.groupby("capacity_blocks")
     rows = [[f"{capacity:,}", *(_points(column) for _, column in group.items())] for capacity, group in by_capacity]
-    return _markdown(["capacity", *seeds.columns], rows)
+    return markdown(["capacity", *seeds.columns], rows)
 
 
 def facts(long_prompts: Mapping[str, float]) -> str:
     """What the long single prompts are like."""
     rows = [[name, f"{value:,.0f}" if value > 1 else f"{value:.1%}"] for name, value in long_prompts.items()]
-    return _markdown(["long single prompts", ""], rows)
+    return markdown(["long single prompts", ""], rows)
