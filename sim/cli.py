@@ -28,6 +28,7 @@ from .cli_explain import explain_command
 from .cli_measure import measure
 from .cli_profile import profile_app
 from .cli_routers import evictions, routers
+from .cli_slo import print_slo, slo_fields, warn_of_saturation
 from .cli_validate import validate
 from .cli_workload import workload_app
 from .console import assignment, err, out, print_names, say, set_field
@@ -97,6 +98,14 @@ def run(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
+    slo: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Targets of a class of requests, e.g. ttft_s=2,tpot_s=0.05,attainment=0.99 or "
+            "category=chatbot,ttft_s=1: see docs/slo.md. Repeat it for more classes; the first that takes a request "
+            "counts."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any other scenario field, as FIELD=VALUE, e.g. engine.max_num_seqs=256."),
@@ -131,6 +140,8 @@ def run(
     ):
         if value is not None:
             set_field(fields, field, value)
+    if slo:
+        fields["slo"] = [slo_fields(text) for text in slo]
     for setting in settings or []:
         set_field(fields, *assignment("--set", setting, "FIELD=VALUE, for example engine.max_num_seqs=256"))
     if "workload" not in fields:
@@ -154,6 +165,7 @@ def run(
         summaries.append(result.summary)
         if out_folder:
             result.write(out_folder / _file_name(label) if len(scenarios) > 1 else out_folder)
+    warn_of_saturation(summaries)
     if as_json:
         print(json.dumps(summaries if len(summaries) > 1 else summaries[0], indent=2))
         return
@@ -218,15 +230,20 @@ def _print_summaries(scenario: Scenario, summaries: list[dict[str, Any]]) -> Non
     for head in heads:
         table.add_column(head, justify="left" if head == "router" else "right", no_wrap=True)
     for one in summaries:
+        mark = "*" if one["saturated"]["saturated"] else ""
         table.add_row(
             router_label(one["scenario"]["router"], one["scenario"]["router_options"]),
             _number(one["hit_ratio"], ".1%"),
-            *(_number(one["ttft_s"][key], ".3f") for key in ("mean", "p50", "p99")),
+            *(_number(one["ttft_s"][key], ".3f") + mark for key in ("mean", "p50", "p99")),
             *(_number(one["tpot_s"][key], ".2f", 1e3) for key in ("mean", "p99")),
-            _number(one["e2e_s"]["mean"], ".2f"),
+            _number(one["e2e_s"]["mean"], ".2f") + mark,
             _number(one["requests_per_s"], ".2f"),
         )
     out.print(table)
+    if first["slo"]:
+        print_slo(summaries)
+    if first["warmup_requests"]:
+        say(f"{first['warmup_requests']:,} requests of the first {scenario.warmup_s:g} s are not measured.")
     if first["assumptions"]:
         say(
             f"{len(first['assumptions'])} constants behind these step times are assumptions, not measurements: "

@@ -84,7 +84,8 @@ class Cluster:
 
     ``router`` names a compiled policy or is a Python router, for which ``describe(request id, arrival_s)`` makes the
     `RoutedRequest`; ``router_options`` are the policy's. ``memory`` says what the router knows beside its policy:
-    sessions and clients, how late it sees the instances, its prefix index. Raises `SimError` for a request that could
+    sessions and clients, how late it sees the instances, its prefix index. The inter-token latencies of requests that
+    arrive before ``warm_up_ps`` are counted apart. Raises `SimError` for a request that could
     never run.
     """
 
@@ -99,6 +100,7 @@ class Cluster:
         describe: Callable[[int, float], RoutedRequest] | None = None,
         router_options: Mapping[str, Any] | None = None,
         memory: RouterMemory = RouterMemory(),  # noqa: B008 - immutable
+        warm_up_ps: int = 0,
     ) -> None:
         check_engine(engine, steps)
         check_requests(requests, engine)
@@ -120,7 +122,7 @@ class Cluster:
             )
         else:
             self._python_router = router
-        self.state = build(requests, engine, steps, instances, router_seed, memory)
+        self.state = build(requests, engine, steps, instances, router_seed, memory, warm_up_ps)
         self.status = [READY] * instances
         self.log: list[ControlEvent] = []
         self.on_add: list[Callable[[int], None]] = []  # told of every instance added

@@ -1,7 +1,9 @@
-"""What a run gives: a table of requests, inter-token latencies, a time series per instance, a summary."""
+"""What a run gives: a table of requests, inter-token latencies, a time series per instance, what became of the SLOs, a
+summary.
+"""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,17 @@ import pandas as pd
 from workloads import Workload
 from workloads.files import complete_file
 
+from .batch_means import BATCHES, HalfWidth, half_width, half_width_of_rate
 from .cluster import Cluster
 from .faults import Faults
 from .fleet_history import control_table, fleet_summary
+from .goodput import by_client, over_time, slo_summary
 from .metrics import distribution, histogram_distribution, ratio
 from .operations import PS_PER_S, STATUSES
+from .saturation import saturation
 from .scenario import Scenario
+from .slo import judge, slo_classes
+from .statistics import CONFIDENCE
 
 SCHEMA_VERSION = 1
 
@@ -68,19 +75,55 @@ class Result:
                 "ttft_s": (req["first_token"] - req["arrival"]) / PS_PER_S + self.front_end_s,
                 "tpot_s": np.divide(decode_s, gaps, out=np.full(len(req), np.nan), where=gaps > 0),
                 "e2e_s": (req["finish"] - req["arrival"]) / PS_PER_S + self.front_end_s,
+                "measured": req["arrival"] >= self.cluster.state.cluster["warm_up"][0],
             }
         )
 
     @cached_property
+    def measured(self) -> pd.DataFrame:
+        """The requests that did not arrive in the warm-up, in order of arrival."""
+        table = self.requests
+        return table[table["measured"]].sort_values(["arrival_s", "request_id"])
+
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """The measured requests that have an SLO, and which targets they meet; see `sim.slo.judge`."""
+        classes = slo_classes(self.scenario.slo, self.workload)
+        return judge(self.scenario.slo, classes[self.measured.index], self.measured)
+
+    @cached_property
+    def slo_by_client(self) -> pd.DataFrame:
+        """Attainment per client and class."""
+        return by_client(self.scenario.slo, self.judged)
+
+    @cached_property
+    def slo_over_time(self) -> pd.DataFrame:
+        """Attainment and goodput per class and ``series_interval_s`` of arrivals; no rows where that is None."""
+        window_s = self.scenario.series_interval_s
+        return over_time(self.scenario.slo, self.judged if window_s else self.judged[:0], window_s or 1.0)
+
+    @cached_property
     def itl(self) -> pd.DataFrame:
         """Inter-token latencies: exact counts in 1 % wide bins ``[low_s, high_s)``; empty bins are left out."""
-        edges_s, counts = self._itl_edges_s, self.cluster.state.itl_counts
+        edges_s, counts = self._itl_edges_s, self._itl_counts.sum(axis=0)
         table = pd.DataFrame({"low_s": edges_s[:-1], "high_s": edges_s[1:], "count": counts})
         return table[table["count"] > 0].reset_index(drop=True)
 
     @property
     def _itl_edges_s(self) -> np.ndarray:
         return self.cluster.state.itl_edges_ps / PS_PER_S
+
+    @property
+    def _itl_counts(self) -> np.ndarray:
+        """A row a class of the SLO, and one for requests without a class; those of the warm-up are left out."""
+        counts = self.cluster.state.itl_counts
+        measured = counts[:-1] if self.scenario.warmup_s > 0 else counts
+        return np.pad(measured, ((0, len(self.scenario.slo) + 1 - len(measured)), (0, 0)))
+
+    @property
+    def _span_s(self) -> tuple[float, float]:
+        """First arrival and last finish of the measured requests."""
+        return float(self.measured["arrival_s"].min()), float(self.measured["finish_s"].max())
 
     @cached_property
     def series(self) -> pd.DataFrame:
@@ -119,30 +162,41 @@ class Result:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The run in numbers (docs/results.md); the same scenario and seed give the same bytes."""
-        table, state = self.requests, self.cluster.state
-        start_s, end_s = float(table["arrival_s"].min()), float(table["finish_s"].max())
+        table, state = self.measured, self.cluster.state
+        start_s, end_s = self._span_s
         duration_s = end_s - start_s
-        inputs, outputs = int(state.req["input"].sum()), int(state.req["output"].sum())
+        inputs, outputs = int(table["input_tokens"].sum()), int(table["output_tokens"].sum())
+        widths = self._half_widths()
         return {
             "schema_version": SCHEMA_VERSION,
             "scenario": self.scenario.model_dump(mode="json"),
             "given_in_python": self.given,
             "requests": len(table),
+            "warmup_requests": len(self.requests) - len(table),
             "input_tokens": inputs,
             "output_tokens": outputs,
             "start_s": start_s,
             "end_s": end_s,
             "requests_per_s": ratio(len(table), duration_s),
+            "requests_per_s_ci95": widths["requests_per_s"].value,
             "output_tokens_per_s": ratio(outputs, duration_s),
+            "output_tokens_per_s_ci95": widths["output_tokens_per_s"].value,
             "hit_ratio": ratio(int(table["hit_tokens"].sum()), inputs),
-            "preemptions": int(table["preemptions"].sum()),
+            "preemptions": int(state.req["preemptions"].sum()),
             "router_tallies": self.cluster.router_tallies,
             "iterations": int((state.inst["iteration"] + state.inst["prefill_steps"]).sum()),
-            "ttft_s": distribution(table["ttft_s"].to_numpy()),
-            "tpot_s": distribution(table["tpot_s"].to_numpy()),
-            "itl_s": histogram_distribution(self._itl_edges_s, state.itl_counts),
-            "e2e_s": distribution(table["e2e_s"].to_numpy()),
-            "queue_s": distribution(table["queue_s"].to_numpy()),
+            "ttft_s": self._latency("ttft_s", widths),
+            "tpot_s": self._latency("tpot_s", widths),
+            "itl_s": histogram_distribution(self._itl_edges_s, self._itl_counts.sum(axis=0)),
+            "e2e_s": self._latency("e2e_s", widths),
+            "queue_s": self._latency("queue_s", widths),
+            "confidence": {
+                "level": CONFIDENCE,
+                "batches": BATCHES,
+                "absent": {name: width.absent for name, width in widths.items() if width.absent},
+            },
+            "saturated": self._saturated(),
+            "slo": self._slo(duration_s) if self.scenario.slo else None,
             "kv_blocks": self.cluster.engine.num_blocks,
             "instances": [self._instance_summary(i, duration_s) for i in range(len(state.inst))],
             **fleet_summary(self.cluster.log, len(state.inst), self._end_ps, self.scenario.tp * self.scenario.pp),
@@ -151,6 +205,32 @@ class Result:
             "operations_not_reached": len(self.scenario.operations) - self.cluster.operations_done,
             "assumptions": self.assumptions,
         }
+
+    def _latency(self, name: str, widths: dict[str, HalfWidth]) -> dict[str, float | None]:
+        told = distribution(self.measured[name].to_numpy())
+        return {"mean": told.pop("mean"), "ci95": widths[name].value, **told}
+
+    def _half_widths(self) -> dict[str, HalfWidth]:
+        """Of the means in the summary: latencies over batches of arrivals, rates over equal shares of the time."""
+        table = self.measured
+        widths = {
+            name: half_width(table[name].dropna().to_numpy()) for name in ("ttft_s", "tpot_s", "e2e_s", "queue_s")
+        }
+        finish_s, tokens = table["finish_s"].to_numpy(), table["output_tokens"].to_numpy()
+        widths["requests_per_s"] = half_width_of_rate(finish_s, np.ones_like(tokens), self._span_s)
+        widths["output_tokens_per_s"] = half_width_of_rate(finish_s, tokens, self._span_s)
+        return widths
+
+    def _saturated(self) -> dict[str, Any]:
+        arrival_s, scheduled_s, finish_s = (
+            self.requests[name].to_numpy() for name in ("arrival_s", "first_scheduled_s", "finish_s")
+        )
+        return asdict(saturation(arrival_s, scheduled_s, finish_s, self.workload.parent < 0))
+
+    def _slo(self, duration_s: float) -> dict[str, Any]:
+        edges_s, counts = self._itl_edges_s, self._itl_counts
+        told = slo_summary(self.scenario.slo, self.judged, edges_s, counts, duration_s)
+        return told | {"requests_without_slo": len(self.measured) - len(self.judged)}
 
     def _instance_summary(self, i: int, duration_s: float) -> dict[str, Any]:
         inst = self.cluster.state.inst[i]
@@ -165,11 +245,15 @@ class Result:
         }
 
     def write(self, folder: str | Path) -> None:
-        """Write requests, itl, series and control.parquet and summary.json; each appears complete or not at all."""
+        """Write requests, itl, series and control.parquet and summary.json, with an SLO also slo_by_client and
+        slo_over_time.parquet; each appears complete or not at all.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("requests", "itl", "series", "control"):
-            table: pd.DataFrame = getattr(self, name)
+        tables = {"requests": self.requests, "itl": self.itl, "series": self.series, "control": self.control}
+        if self.scenario.slo:
+            tables |= {"slo_by_client": self.slo_by_client, "slo_over_time": self.slo_over_time}
+        for name, table in tables.items():
             with complete_file(folder / f"{name}.parquet") as path:
                 table.to_parquet(path, index=False)
         with complete_file(folder / "summary.json") as path:

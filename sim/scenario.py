@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from workloads.errors import did_you_mean
 
@@ -161,6 +161,36 @@ class FaultOptions(Part):
         return self
 
 
+SELECTORS = ("category", "priority", "client")
+
+
+class SloClass(Part):
+    """Targets of the requests that have all the given features; see docs/slo.md."""
+
+    category: str | None = None
+    priority: int | None = None
+    client: int | None = None
+    ttft_s: Positive | None = None  # at most so long, plus the slope times the prompt's tokens / 1000
+    ttft_s_per_1k_input_tokens: Positive | None = None
+    tpot_s: Positive | None = None
+    e2e_s: Positive | None = None
+    e2e_s_per_1k_input_tokens: Positive | None = None
+    itl_p99_s: Positive | None = None  # over all tokens of the class
+    attainment: Annotated[float, Field(gt=0, le=1)] = 0.99  # share of the requests that must meet each target
+
+    @property
+    def selectors(self) -> dict[str, Any]:
+        """Those given, and what a request must have of each."""
+        return {name: value for name in SELECTORS if (value := getattr(self, name)) is not None}
+
+    @model_validator(mode="after")
+    def some_target(self) -> "SloClass":
+        targets = [name for name in SloClass.model_fields if name not in (*SELECTORS, "attainment")]
+        if all(getattr(self, name) is None for name in targets):
+            raise ValueError(f"has no target; give one of {', '.join(targets)}")
+        return self
+
+
 class Scenario(Part):
     """One run: a workload, a fleet of like instances, a router."""
 
@@ -188,7 +218,19 @@ class Scenario(Part):
     series_interval_s: Annotated[float, Field(ge=0.001, le=LONGEST_PS / 10**12)] | None = (
         10.0  # between samples of every instance's state; None: no samples
     )
+    slo: list[SloClass] = []  # a request belongs to the first class that takes it
+    warmup_s: Seconds = 0.0  # requests that arrive before are simulated but not measured
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("slo")
+    @classmethod
+    def every_class_can_have_requests(cls, slo: list[SloClass]) -> list[SloClass]:
+        for index, one in enumerate(slo):
+            if one.selectors in [other.selectors for other in slo[:index]]:
+                raise ValueError(f"class {index} has the same selectors as one before it; give each different ones")
+            if not one.selectors and index < len(slo) - 1:
+                raise ValueError(f"class {index} takes every request, so that none is left for the next; put it last")
+        return slo
 
 
 def read_scenario(path: str | Path) -> dict[str, Any]:
@@ -236,7 +278,7 @@ def _problem(problem: Any, whole: type[Part]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{field}: is missing; give it a value"
-    shown = f", found {problem['input']!r}" if not isinstance(problem["input"], dict) else ""
+    shown = f", found {problem['input']!r}" if not isinstance(problem["input"], (dict, list)) else ""
     return f"{field}: {message[0].lower()}{message[1:]}{shown}"
 
 
@@ -249,6 +291,7 @@ def _fields_beside(location: tuple[str | int, ...], whole: type[Part]) -> list[s
         "signals": RouterSignals,
         "autoscaler": AutoscalerOptions,
         "faults": FaultOptions,
+        "slo": SloClass,
     }
     part = parts[str(location[0])] if len(location) > 1 else whole
     return list(part.model_fields)

@@ -25,6 +25,7 @@ from .pool_source import read_pool
 from .result import Result
 from .routing import PythonRouter, RoutedRequest
 from .scenario import ControlOperation, EngineOptions, PoolOptions, RouterSignals, Scenario, WorkloadSource
+from .slo import itl_classes, slo_classes
 
 WORKLOAD_STREAM, JITTER_STREAM, ROUTER_STREAM, FAULT_STREAM = range(4)  # one random stream a purpose
 LARGE_GPU_GIB = 70  # from here on vLLM's API server takes the larger defaults
@@ -65,7 +66,8 @@ def run_scenario(
     """The same for requests already loaded; ``given`` names what does not come from the scenario."""
     deployed = deployment(scenario)
     latency, engine = LatencyModel(deployed), _engine(scenario, deployed)
-    columns = kernel_requests(requests)
+    of_class = itl_classes(scenario.slo, slo_classes(scenario.slo, requests))
+    columns = kernel_requests(requests)._replace(itl_class=of_class)
     tokens = columns.input_tokens.astype(np.int64) + columns.output_tokens
     # `Cluster` refuses a longer one than an instance holds: no tables for it (its last token is never computed).
     longest_request_tokens = min(int(tokens.max()), engine.usable_blocks * engine.block_size + 1)
@@ -79,6 +81,7 @@ def run_scenario(
         describe=lambda r, arrival_s: _describe(requests, r, arrival_s),
         router_options=scenario.router_options,
         memory=router_memory(scenario.signals, requests, engine.block_size),
+        warm_up_ps=to_ps(scenario.warmup_s),
     )
     front_end_s = latency.front_end_s(requests.input_tokens)
     if scenario.autoscaler is not None:
@@ -94,6 +97,12 @@ def run_scenario(
         sample_interval_ps=None if scenario.series_interval_s is None else to_ps(scenario.series_interval_s),
         progress=progress,
     )
+    last_arrival_s = int(cluster.state.req["arrival"].max()) / PS_PER_S
+    if last_arrival_s < scenario.warmup_s:
+        raise SimError(
+            f"warmup_s: no request arrives after {scenario.warmup_s:g} s, so none is measured; the last comes at "
+            f"{last_arrival_s:g} s, use less"
+        )
     return Result(
         scenario,
         requests,
@@ -231,6 +240,7 @@ def kernel_requests(workload: Workload) -> Requests:
         prefix_request=workload.prefix_request,
         prefix_tokens=workload.prefix_tokens,
         reuse_class=workload.category * TURNS + np.minimum(workload.turn, TURNS - 1),
+        itl_class=np.zeros(len(workload), np.int64),
     )
 
 

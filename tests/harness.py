@@ -70,7 +70,7 @@ def kernel_requests(rows: Sequence[Row]) -> Requests:
     return Requests(*(np.array([getattr(row, name) for row in rows], np.int64) for name in Requests._fields))
 
 
-def make_cluster(scenario: Scenario) -> Cluster:
+def make_cluster(scenario: Scenario, warm_up_ps: int = 0) -> Cluster:
     """The scenario in the compiled simulator, not yet run."""
     router = scenario.router
     return Cluster(
@@ -80,12 +80,13 @@ def make_cluster(scenario: Scenario) -> Cluster:
         scenario.instances,
         router if isinstance(router, str) else lambda request, view: router(request.id, View(**view._asdict())),
         scenario.router_seed,
+        warm_up_ps=warm_up_ps,
     )
 
 
-def run_kernel(scenario: Scenario) -> Cluster:
+def run_kernel(scenario: Scenario, warm_up_ps: int = 0) -> Cluster:
     """Run it; requests that no instance accepts any more must be reported, and stay unfinished."""
-    cluster = make_cluster(scenario)
+    cluster = make_cluster(scenario, warm_up_ps)
     stranded = False
     try:
         cluster.run([Operation(**vars(operation)) for operation in scenario.operations])

@@ -38,6 +38,9 @@ def check_state(sim: Sim) -> None:
         assert kv == inst["decode_kv"], "KV tokens of the decode batch"
         states = [int(sim.req[r]["state"]) for r in running]
         assert inst["decoding"] == states.count(DECODE) == inst["due"]
+        if len(sim.itl_counts) > 1:
+            classes = [sim.itl_class[r] for r, state in zip(running, states, strict=True) if state == DECODE]
+            assert sim.decoding_of[i].tolist() == np.bincount(classes, minlength=len(sim.itl_counts)).tolist()
         assert inst["parked"] == states.count(PARKED)
         assert inst["prefilling"] == states.count(PREFILL)
         on_instance = (sim.req["instance"] == i) & (sim.req["queued"] != 0)

@@ -41,7 +41,9 @@ def equal_prompts(count: int, shared_tokens: int) -> Requests:
     prompts, prefix_request, prefix_tokens = nothing + PROMPT_TOKENS, none.copy(), nothing.copy()
     if shared_tokens:
         prefix_request[1], prefix_tokens[1] = 0, shared_tokens
-    return Requests(nothing, prompts, nothing + 1, nothing, none, nothing, prefix_request, prefix_tokens, nothing)
+    return Requests(
+        nothing, prompts, nothing + 1, nothing, none, nothing, prefix_request, prefix_tokens, nothing, nothing
+    )
 
 
 class Choice:

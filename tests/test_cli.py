@@ -16,7 +16,7 @@ SMALL = ["--builtin", "chatbot", "--set", "workload.options.requests=200", "--in
 REQUEST_COLUMNS = [
     *["request_id", "arrival_s", "input_tokens", "output_tokens", "client", "category", "session", "turn"],
     *["priority", "instance", "hit_tokens", "preemptions", "first_scheduled_s", "first_token_s", "finish_s"],
-    *["queue_s", "ttft_s", "tpot_s", "e2e_s"],
+    *["queue_s", "ttft_s", "tpot_s", "e2e_s", "measured"],
 ]
 
 
@@ -29,7 +29,7 @@ def test_run_writes_the_documented_files(servesim, tmp_path):
     assert len(requests) == 200 and (requests["finish_s"] > requests["arrival_s"]).all()
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["requests"] == 200
-    assert set(summary["ttft_s"]) == {"mean", "p50", "p90", "p95", "p99"}
+    assert set(summary["ttft_s"]) == {"mean", "ci95", "p50", "p90", "p95", "p99"}
     assert summary["ttft_s"]["mean"] == pytest.approx(requests["ttft_s"].mean())
     assert summary["scenario"]["engine"]["block_size"] == 16
     itl = pd.read_parquet(tmp_path / "itl.parquet")

@@ -20,11 +20,11 @@ from sim.compare.cells import Cell, Failure, Run, run_cells
 from sim.compare.curves import LATENCIES, Curves, edges_s, total
 from sim.compare.figures import FIGURES
 from sim.compare.folder import write
-from sim.compare.metrics import METRICS
+from sim.compare.metrics import METRICS, SLO_METRICS
 from sim.compare.notes import notes
-from sim.compare.statistics import paired_difference, t_interval
 from sim.compare.table import lines
 from sim.errors import SimError
+from sim.statistics import paired_difference, t_interval
 from workloads import generate
 from workloads.workload import COLUMNS
 
@@ -123,7 +123,9 @@ def test_every_policy_serves_the_same_requests_of_a_seed(monkeypatch):
 def test_a_run_is_that_of_its_scenario_and_seed(comparison):
     for run in comparison.done:
         alone = simulate(make_scenario({"workload": WORKLOAD, "instances": 2, "router": run.policy, "seed": run.seed}))
-        assert run.metrics == {metric.name: metric.of(alone.summary) for metric in METRICS}
+        assert {metric.name: run.metrics[metric.name] for metric in METRICS} == {
+            metric.name: metric.of(alone.summary) for metric in METRICS
+        }
 
 
 def test_tables_are_means_and_differences_of_the_runs(comparison):
@@ -340,6 +342,25 @@ def test_the_table_has_a_line_per_metric_and_policy(comparison):
     assert table[0].verdict == "baseline" and table[0].difference == ""
     hits = next(line for line in table[1::2] if line.verdict == "better" and line.difference.startswith("+"))
     assert " .. +" in hits.difference_interval
+
+
+def test_goodput_is_compared_where_there_is_an_slo(comparison):
+    slo = [{"ttft_s": 0.1, "attainment": 0.5}]
+    told = compare([policy("round-robin"), policy("lmetric", slo=slo)], seeds=2)
+    assert told.metrics == METRICS + SLO_METRICS and comparison.metrics == METRICS
+    with_slo = told.runs[told.runs["policy"] == "lmetric"]
+    assert with_slo["good_share"].between(0, 1).all() and (with_slo["good_requests_per_s"] > 0).all()
+    assert told.runs[told.runs["policy"] == "round-robin"]["good_share"].isna().all()
+    assert [line.metric for line in lines(told)[-4::2]] == [metric.label for metric in SLO_METRICS]
+    assert len(FIGURES["means"](told).axes) == len(told.metrics)
+
+
+def test_saturated_runs_are_told():
+    options = {"requests": 3000, "rate_per_s": 60.0, "between_s": 10.0}
+    workload = {"builtin": "chatbot", "options": options}
+    told = compare([policy("lmetric", workload=workload, instances=1)], seeds=1)
+    assert told.runs["saturated"].all()
+    assert any("lmetric: 1 of 1 runs are saturated" in note for note in notes(told))
 
 
 def test_one_seed_has_no_intervals():

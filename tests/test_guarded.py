@@ -31,6 +31,7 @@ def hot_prefix(share: float) -> Requests:
         prefix_request=np.where(hot & (np.arange(REQUESTS) > 0), 0, -1),
         prefix_tokens=np.where(hot & (np.arange(REQUESTS) > 0), PREFIX_TOKENS, 0),
         reuse_class=nothing,
+        itl_class=nothing,
     )
 
 

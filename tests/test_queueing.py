@@ -89,7 +89,7 @@ def serve(
     none = nothing - 1
     arrival_s = np.cumsum(random.exponential(1 / arrival_rate_per_s, count))
     arrival_ps = np.rint(arrival_s * PS_PER_S).astype(np.int64)
-    requests = Requests(arrival_ps, input_tokens, output_tokens, nothing, none, nothing, none, nothing, nothing)
+    requests = Requests(arrival_ps, input_tokens, output_tokens, nothing, none, nothing, none, *(nothing,) * 3)
     block_size = 4096
     engine = Engine(
         num_blocks=1 + seats * (2 + int((input_tokens + output_tokens).max()) // block_size),

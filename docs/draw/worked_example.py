@@ -30,6 +30,7 @@ REQUESTS = Requests(
     prefix_request=np.array([NONE, 0, 1]),
     prefix_tokens=np.array([0, 8, 14]),
     reuse_class=np.zeros(3, np.int64),
+    itl_class=np.zeros(3, np.int64),
 )
 ENGINE = Engine(num_blocks=17, block_size=4, max_num_seqs=8, max_num_batched_tokens=MOST_TOKENS, async_scheduling=False)
 STEPS = StepTable(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sim.compare.statistics import Interval, paired_difference
+from sim.statistics import Interval, paired_difference
 
 from ..markdown import markdown
 from . import published

@@ -13,7 +13,7 @@ from ..errors import SimError
 from ..scenario import Scenario
 from ..simulation import run_scenario
 from .curves import Curves, curves
-from .metrics import METRICS
+from .metrics import METRICS, SLO_METRICS
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Run:
-    """What is kept of a run. ``metrics`` by name of `METRICS`, NaN where the run has none of it."""
+    """What is kept of a run. ``metrics`` by name of `METRICS` and `SLO_METRICS`, NaN where the run has none of it."""
 
     policy: str
     seed: int
     requests: int
     requests_beyond_context: int
     operations_not_reached: int
+    saturated: bool
     metrics: dict[str, float]
     assumptions: dict[str, str]
     curves: Curves
@@ -62,7 +63,8 @@ def run_cell(cell: Cell) -> Run | Failure:
             summary["requests"],
             summary["requests_beyond_context"],
             summary["operations_not_reached"],
-            {metric.name: metric.of(summary) for metric in METRICS},
+            bool(summary["saturated"]["saturated"]),
+            {metric.name: metric.of(summary) for metric in (*METRICS, *SLO_METRICS)},
             summary["assumptions"],
             curves(result, cell.bin_s),
         )

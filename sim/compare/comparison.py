@@ -12,12 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..errors import SimError, unknown_name
+from ..statistics import CONFIDENCE, Interval, paired_difference, t_interval
 from .cells import Cell, Failure, Run, run_cells
 from .curves import time_bin_s
-from .metrics import METRICS, Metric
+from .metrics import METRICS, SLO_METRICS, Metric
 from .policies import Policy, check_policies
 from .seeds import load_by_seed, what_seeds_vary
-from .statistics import CONFIDENCE, Interval, paired_difference, t_interval
 
 SCHEMA_VERSION = 1
 
@@ -38,14 +38,20 @@ class Comparison:
         """What differs from one seed to the next."""
         return what_seeds_vary(self.policies[0].scenario.workload)
 
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Attainment and goodput are among them if a policy has an SLO."""
+        return METRICS + (SLO_METRICS if any(policy.scenario.slo for policy in self.policies) else ())
+
     def runs_of(self, policy: str) -> list[Run]:
         return [run for run in self.done if run.policy == policy]
 
     @cached_property
     def runs(self) -> pd.DataFrame:
         """A row per policy and seed: every metric, NaN where a run has none of it."""
-        facts = ("policy", "seed", "requests", "requests_beyond_context", "operations_not_reached")
-        return pd.DataFrame([{fact: getattr(run, fact) for fact in facts} | run.metrics for run in self.done])
+        facts = ("policy", "seed", "requests", "requests_beyond_context", "operations_not_reached", "saturated")
+        columns = [*facts, *(metric.name for metric in self.metrics)]
+        return pd.DataFrame([vars(run) | run.metrics for run in self.done], columns=columns)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -53,7 +59,7 @@ class Comparison:
         return pd.DataFrame(
             [
                 {"metric": metric.name, "policy": policy.name} | _columns(t_interval(self._values(policy, metric)))
-                for metric in METRICS
+                for metric in self.metrics
                 for policy in self.policies
             ]
         )
@@ -63,7 +69,7 @@ class Comparison:
         """A row per metric and policy but the baseline: policy - baseline, paired by seed, and what it amounts to."""
         baseline = next(policy for policy in self.policies if policy.name == self.baseline)
         rows = []
-        for metric in METRICS:
+        for metric in self.metrics:
             for policy in self.policies:
                 if policy is baseline:
                     continue

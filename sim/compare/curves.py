@@ -79,7 +79,7 @@ def curves(result: Result, bin_s: float) -> Curves:
     cluster = result.series.groupby("time_s")[["running", "waiting"]].sum()
     return Curves(
         runs=1,
-        latencies={name: np.histogram(requests[name].dropna(), edges_s())[0] for name in LATENCIES},
+        latencies={name: np.histogram(result.measured[name].dropna(), edges_s())[0] for name in LATENCIES},
         arrivals=np.bincount(arrival_bin),
         ttft_sum_s=np.bincount(arrival_bin, requests["ttft_s"]).astype(np.float64),
         finished=np.bincount(finish_bin),

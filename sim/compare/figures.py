@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from .comparison import Comparison
 from .curves import Curves, total
-from .metrics import METRICS, Metric
+from .metrics import Metric
 
 Pooled = dict[str, Curves]  # by policy, those of which at least one run ended well
 
@@ -71,9 +71,10 @@ def requests_over_time(comparison: Comparison) -> Figure:
 
 def means(comparison: Comparison) -> Figure:
     """Every metric's mean over the seeds, with its confidence interval."""
-    figure = Figure(figsize=(11, 9), layout="constrained")
-    for axes, metric in zip(np.ravel(figure.subplots(3, 3)), METRICS, strict=True):
-        _draw_bars(axes, comparison, metric)
+    rows = -(-len(comparison.metrics) // 3)
+    figure = Figure(figsize=(11, 3 * rows), layout="constrained")
+    for place, metric in enumerate(comparison.metrics, start=1):
+        _draw_bars(figure.add_subplot(rows, 3, place), comparison, metric)
     return figure
 
 

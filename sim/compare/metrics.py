@@ -18,7 +18,7 @@ class Metric:
         """Its value in a run's summary, NaN where the run has none."""
         value: Any = summary
         for key in self.path:
-            value = value[key]
+            value = None if value is None else value[key]
         return float("nan") if value is None else float(value)
 
 
@@ -32,4 +32,8 @@ METRICS = (
     Metric("e2e_mean_s", "E2E mean, s", ("e2e_s", "mean")),
     Metric("hit_ratio", "hit ratio, %", ("hit_ratio",), scale=100.0, lower_is_better=False),
     Metric("output_tokens_per_s", "output tokens/s", ("output_tokens_per_s",), lower_is_better=False),
+)
+SLO_METRICS = (
+    Metric("good_share", "good requests, %", ("slo", "good", "share"), scale=100.0, lower_is_better=False),
+    Metric("good_requests_per_s", "goodput, requests/s", ("slo", "good_requests_per_s"), lower_is_better=False),
 )

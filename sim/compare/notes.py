@@ -1,7 +1,7 @@
 """What a reader of a comparison's numbers must know beside them."""
 
+from ..statistics import CONFIDENCE
 from .comparison import Comparison
-from .statistics import CONFIDENCE
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -23,6 +23,12 @@ def notes(comparison: Comparison) -> list[str]:
         lost = len(comparison.seeds) - len(of_it)
         if lost:
             told.append(f"{policy.name}: {lost} of {len(comparison.seeds)} runs failed and are not in its numbers.")
+        saturated = sum(run.saturated for run in of_it)
+        if saturated:
+            told.append(
+                f"{policy.name}: {saturated} of {len(of_it)} runs are saturated: their queue only grows while requests "
+                "come, and their latencies grow with the length of the run."
+            )
         if any(run.operations_not_reached for run in of_it):
             told.append(f"{policy.name}: some operations came after the last request had finished, and did not happen.")
     if runs["requests_beyond_context"].any():

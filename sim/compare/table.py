@@ -9,9 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ..statistics import CONFIDENCE
 from .comparison import Comparison, records
-from .metrics import METRICS
-from .statistics import CONFIDENCE
 
 INTERVAL = f"{CONFIDENCE:.0%} interval"
 HEADS = ("metric", "policy", "mean", INTERVAL, "difference", INTERVAL, "%", "")
@@ -40,7 +39,7 @@ def lines(comparison: Comparison) -> list[Line]:
     """Metric by metric a line for each policy, in the metric's unit, which its label names."""
     means, differences = _by_metric_and_policy(comparison.summary), _by_metric_and_policy(comparison.differences)
     table = []
-    for metric in METRICS:
+    for metric in comparison.metrics:
         label = metric.label
         for policy in comparison.policies:
             key = (metric.name, policy.name)

@@ -241,3 +241,4 @@ def fail(sim, i, backoff_ps):
     inst.entangled = 0
     inst.due = 0
     sim.residue[i, :] = 0
+    sim.decoding_of[i, :] = 0

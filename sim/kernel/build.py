@@ -29,6 +29,7 @@ class Requests(NamedTuple):
     prefix_request: np.ndarray
     prefix_tokens: np.ndarray
     reuse_class: np.ndarray  # the law of reuse that its blocks follow, for workload-aware eviction; from 0
+    itl_class: np.ndarray  # whose histogram of inter-token latencies counts it; from 0
 
 
 class Engine(NamedTuple):
@@ -75,8 +76,12 @@ def build(
     instances: int,
     router_seed: int,
     memory: RouterMemory = RouterMemory(),  # noqa: B008 - immutable
+    warm_up_ps: int = 0,
 ) -> Sim:
-    """The state before the first event. ``router_seed`` is the 64-bit start of the router's random stream."""
+    """The state before the first event. ``router_seed`` is the 64-bit start of the router's random stream.
+
+    The inter-token latencies of requests that arrive before ``warm_up_ps`` have a histogram of their own, the last.
+    """
     count = len(requests.input_tokens)
     shares = requests.prefix_request if engine.prefix_caching else np.full(count, NONE)
     parent, end = grow_forest(
@@ -93,6 +98,7 @@ def build(
     for name in ("due_root", "held_head", "held_tail", "asked", "free_slot", "free_piece"):
         cluster[name] = NONE
     cluster["random"] = np.uint64(router_seed)
+    cluster["warm_up"] = warm_up_ps
     cluster["block_size"] = engine.block_size
     cluster["max_seqs"] = engine.max_num_seqs
     cluster["max_tokens"] = engine.step_tokens
@@ -126,6 +132,8 @@ def build(
     queues = int(requests.reuse_class.max(initial=0)) + 1 if by_class else 1
     last_use = np.full(len(seg) if by_class else 0, NONE, state.LAST_USE)
     edges = itl_edges_ps()
+    itl_classes = int(requests.itl_class.max(initial=0)) + 1 + (warm_up_ps > 0)
+    early = (requests.parent < 0) & (requests.arrival_ps < warm_up_ps)
     roots = np.flatnonzero(requests.parent < 0)
     order = roots[np.argsort(requests.arrival_ps[roots], kind="stable")]
     inst = np.zeros(0, state.INSTANCE)
@@ -166,7 +174,9 @@ def build(
         ),
         pairs=np.ascontiguousarray(steps.pairs, np.int64),
         itl_edges_ps=edges,
-        itl_counts=np.zeros(len(edges) - 1, np.int64),
+        itl_counts=np.zeros((itl_classes, len(edges) - 1), np.int64),
+        itl_class=np.where(early, itl_classes - 1, requests.itl_class).astype(np.int64),
+        decoding_of=np.zeros((0, itl_classes), np.int64),
     )
     return grow_pools(add_instances(sim, instances, engine.usable_blocks))
 
@@ -238,6 +248,7 @@ def add_instances(sim: Sim, count: int, usable_blocks: int) -> Sim:
         residue=np.concatenate((sim.residue, np.zeros((count, sim.residue.shape[1]), np.int64))),
         queue=np.concatenate((sim.queue, queue)),
         heap=np.concatenate((sim.heap, np.zeros((count, sim.heap.shape[1]), state.COMPLETION))),
+        decoding_of=np.concatenate((sim.decoding_of, np.zeros((count, sim.decoding_of.shape[1]), np.int64))),
         when=when,
         tree=_tournament(when),
         starts=_padded(sim.starts, total),

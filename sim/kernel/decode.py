@@ -10,6 +10,7 @@ from .events import set_event
 from .jit import compiled, inlined
 from .kvcache import cache_blocks, grows_alone
 from .lru import free_blocks, take_blocks
+from .record import count_decoding
 from .state import DECODE, NONE, PARKED
 from .steptime import iterations_until, jump_ps
 
@@ -23,6 +24,7 @@ def enter_decode(sim, i, r, computed, iteration):
     req.state = DECODE
     req.anchor = computed - iteration
     inst.decoding += 1
+    count_decoding(sim, i, r, 1)
     inst.decode_kv += computed
     inst.decode_prompt += req.input
     inst.newest_decode = max(inst.newest_decode, req.admission)
@@ -38,6 +40,7 @@ def drop_from_totals(sim, i, r):
     """Take a decode request out of the batch's totals (not out of the completions)."""
     req, inst = sim.req[r], sim.inst[i]
     inst.decoding -= 1
+    count_decoding(sim, i, r, -1)
     inst.decode_kv -= req.anchor + inst.iteration
     inst.decode_prompt -= req.input
     inst.entangled -= req.entangled

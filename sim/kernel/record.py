@@ -1,4 +1,8 @@
-"""Inter-token latencies: an exact count per log-spaced bin."""
+"""Inter-token latencies: an exact count per class of requests and log-spaced bin.
+
+The instances count the decode requests of each class as they come and go, so a jump costs as many additions as there
+are classes. With one class, which all requests have then, they need not.
+"""
 
 import numpy as np
 
@@ -18,8 +22,9 @@ def itl_edges_ps() -> np.ndarray:
     return np.concatenate(([0], inner, [np.iinfo(np.int64).max]))
 
 
-@inlined
-def _bin_of(edges, gap_ps):
+@compiled
+def _bin_of(sim, gap_ps):
+    edges = sim.itl_edges_ps
     low, high = 0, len(edges) - 1
     while high - low > 1:
         middle = (low + high) >> 1
@@ -30,42 +35,61 @@ def _bin_of(edges, gap_ps):
     return low
 
 
+@compiled
+def count_decoding(sim, i, r, change):
+    """Request ``r`` joins (1) or leaves (-1) the decode batch of instance ``i``."""
+    if len(sim.itl_counts) > 1:
+        sim.decoding_of[i, sim.itl_class[r]] += change
+
+
+@inlined
+def class_on_arrival(sim, r):
+    """Follow-up ``r`` knows its time of arrival now: those of the warm-up have a class of their own, the last."""
+    if sim.req[r].arrival < sim.cluster[0].warm_up:
+        sim.itl_class[r] = len(sim.itl_counts) - 1
+
+
 @inlined
 def end_gap(sim, r):
     """Request ``r``, which had left the decode batch, gets its next token now."""
-    sim.itl_counts[_bin_of(sim.itl_edges_ps, sim.cluster[0].clock - sim.req[r].last_token)] += 1
+    at = _bin_of(sim, sim.cluster[0].clock - sim.req[r].last_token)
+    sim.itl_counts[sim.itl_class[r], at] += 1
     sim.req[r].last_token = NONE
 
 
 @compiled
 def end_gaps_of_returned(sim, i):
-    """The same for those that were parked and came back in this step; return how many they are."""
-    ended = 0
+    """The same for those that were parked and came back in this step, which `record_jump` counts as the gap of all."""
     r = sim.inst[i].run_head if sim.inst[i].returned else NONE
     while r != NONE:
         if sim.req[r].state == DECODE and sim.req[r].last_token != NONE:
             end_gap(sim, r)
-            ended += 1
+            sim.itl_counts[sim.itl_class[r], _bin_of(sim, sim.inst[i].step_ps)] -= 1
         r = sim.req[r].run_next
     sim.inst[i].returned = 0
-    return ended
 
 
 @compiled
 def record_jump(sim, i, iterations, requests):
-    """Note the first ``iterations`` of instance ``i``'s jump: busy time, and a gap each for ``requests`` requests."""
+    """Note the first ``iterations`` of instance ``i``'s jump: busy time, and a gap each for its ``requests`` decode
+    requests (0: they had no part in it).
+    """
     inst = sim.inst[i]
     edges = sim.itl_edges_ps
     inst.busy_ps += jump_ps(inst.step_ps, inst.slope_ps, iterations)
     if requests == 0 or iterations == 0:
         return
-    at = _bin_of(edges, inst.step_ps)
+    at = _bin_of(sim, inst.step_ps)
     done = 0
     while done < iterations:
         upto = iterations  # iteration j takes step + j slope: those with j < upto fall in this bin
         if inst.slope_ps > 0:
             upto = min(upto, (edges[at + 1] - inst.step_ps + inst.slope_ps - 1) // inst.slope_ps)
         if upto > done:
-            sim.itl_counts[at] += (upto - done) * requests
+            if len(sim.itl_counts) == 1:
+                sim.itl_counts[0, at] += (upto - done) * requests
+            else:
+                for c in range(len(sim.itl_counts)):
+                    sim.itl_counts[c, at] += (upto - done) * sim.decoding_of[i, c]
             done = upto
         at += 1

@@ -255,6 +255,7 @@ BY_SEQUENCES = np.dtype(
 CLUSTER = np.dtype(
     [
         ("clock", Time),
+        ("warm_up", Time),  # requests that arrive before are not measured
         ("prefill_step", Time),
         ("mixed_step", Time),
         ("prefill_context", Time),
@@ -358,7 +359,9 @@ class Sim:
     by_seqs: np.ndarray = _array(BY_SEQUENCES)  # [max_num_seqs + 1]
     pairs: np.ndarray = _array(Count)  # [longest request + 1]
     itl_edges_ps: np.ndarray = _array(Time)  # [bins + 1]
-    itl_counts: np.ndarray = _array(Count)  # [bins]
+    itl_counts: np.ndarray = _array(Count, 2)  # [ITL classes, bins]
+    itl_class: np.ndarray = _array(Index)  # [requests]
+    decoding_of: np.ndarray = _array(Index, 2)  # [instances, ITL classes]: requests in the decode batch, if several
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_table", address_table([getattr(self, one.name) for one in fields(self)]))

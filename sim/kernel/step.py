@@ -7,7 +7,7 @@ from .indirect import call_schedule
 from .jit import compiled, inlined
 from .kvcache import free_request
 from .queues import prefill_remove, run_remove
-from .record import end_gap, end_gaps_of_returned, record_jump
+from .record import class_on_arrival, end_gap, end_gaps_of_returned, record_jump
 from .state import DONE, NEVER, NONE
 from .steptime import batch_ps, batch_slope_ps, chunk_ps, jump_ps, launch_ps, microbatches
 from .waiting import known_tokens, set_queued
@@ -76,6 +76,7 @@ def _finish_request(sim, i, r, computed):
     child = req.first_child
     while child != NONE:
         sim.req[child].arrival = cluster.clock + sim.req[child].think
+        class_on_arrival(sim, child)
         fall_due(sim, child, sim.req[child].arrival)
         child = sim.req[child].next_sibling
 
@@ -125,7 +126,8 @@ def finish_jump(sim, i):
     if inst.paused:
         inst.prefill_steps += 1
     else:
-        gaps = inst.decoding - end_gaps_of_returned(sim, i)
+        end_gaps_of_returned(sim, i)
+        gaps = inst.decoding
         inst.tokens += inst.planned * inst.decoding
     record_jump(sim, i, inst.planned, gaps)
     inst.iteration += inst.planned

@@ -20,6 +20,7 @@ class Row:
     prefix_request: int = -1
     prefix_tokens: int = 0
     reuse_class: int = 0
+    itl_class: int = 0
 
 
 @dataclass

@@ -68,6 +68,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         closed_loop=draw(st.sampled_from([0.0, 0.5, 0.9])),
         priorities=draw(st.integers(1, 3)),
         reuse_classes=draw(st.integers(1, 4)),
+        itl_classes=draw(st.integers(1, 3)),
         span_ticks=span_ticks,
         tick_ps=tick_ps,
     )
@@ -101,6 +102,7 @@ def _rows(
     closed_loop: float,
     priorities: int,
     reuse_classes: int,
+    itl_classes: int,
     span_ticks: int,
     tick_ps: int,
 ) -> list[Row]:
@@ -130,6 +132,7 @@ def _rows(
                 prefix_request=prefix_request,
                 prefix_tokens=prefix_tokens,
                 reuse_class=random.randrange(reuse_classes),
+                itl_class=index % itl_classes,
             )
         )
     return rows
