@@ -12,6 +12,7 @@ from cases import CASES, Case
 from traffic import clients, h20_engine, traffic_of
 
 from sim.cluster import PS_PER_S, Cluster
+from sim.kernel.build import Group
 from sim.simulation import kernel_requests
 
 WARM_UP_REQUESTS = 200
@@ -21,14 +22,14 @@ def measure(case: Case) -> dict[str, object]:
     """Cost of building the kernel's state and running it. Rates are per CPU second."""
     engine, steps = h20_engine()
     warm_up = kernel_requests(clients(WARM_UP_REQUESTS, rate_per_s=10.0))
-    Cluster(warm_up, engine, steps, case.instances, case.router).run()
+    Cluster(warm_up, [Group(engine, steps, case.instances)], case.router).run()
 
     generation_s = time.process_time()
     requests = kernel_requests(traffic_of(case))
     generation_s = time.process_time() - generation_s
 
     cpu_s, wall_s = time.process_time(), time.perf_counter()
-    cluster = Cluster(requests, engine, steps, case.instances, case.router)
+    cluster = Cluster(requests, [Group(engine, steps, case.instances)], case.router)
     build_s = time.process_time() - cpu_s
     cluster.run()
     cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s

@@ -17,7 +17,7 @@ from traffic import RATE_PER_INSTANCE_S, clients, h20_engine
 
 from sim.cluster import Cluster
 from sim.kernel.advance import advance
-from sim.kernel.build import grow_pools
+from sim.kernel.build import Group, grow_pools
 from sim.kernel.indirect import call_router, router_address
 from sim.kernel.router_memory import RouterMemory
 from sim.kernel.state import GROW, NEVER
@@ -45,7 +45,7 @@ def measure(case: RoutingCase) -> dict[str, object]:
     requests = kernel_requests(workload)
     name, options = parse_router(case.router)
     memory = RouterMemory(session=workload.session, client=workload.client)
-    cluster = Cluster(requests, engine, steps, case.instances, name, router_options=options, memory=memory)
+    cluster = Cluster(requests, [Group(engine, steps, case.instances)], name, router_options=options, memory=memory)
     router = router_address(find_router(name, options)[0].function)
     half_ps = int(np.median(requests.arrival_ps))
     while advance(cluster.state, half_ps, router, NEVER // 2) == GROW:

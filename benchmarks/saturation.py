@@ -8,6 +8,7 @@ from cases import CHAT, CLIENTS
 from traffic import chat, clients, h20_engine
 
 from sim.cluster import PS_PER_S, Cluster
+from sim.kernel.build import Group
 from sim.simulation import kernel_requests
 
 REQUESTS = 20_000
@@ -18,7 +19,7 @@ def main() -> None:
     for name, make in ((CHAT, chat), (CLIENTS, clients)):
         requests = kernel_requests(make(REQUESTS, rate_per_s=1.0))
         at_once = requests._replace(arrival_ps=np.zeros(REQUESTS, np.int64))
-        cluster = Cluster(at_once, engine, steps, instances=1, router="round-robin")
+        cluster = Cluster(at_once, [Group(engine, steps, 1)], router="round-robin")
         cluster.run()
         saturation = REQUESTS / (cluster.state.req["finish"].max() / PS_PER_S)
         print(f"{name}: {saturation:.2f} requests/s saturated, 80 % is {0.8 * saturation:.2f}")

@@ -4,7 +4,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -34,7 +34,7 @@ from .cli_workload import workload_app
 from .console import assignment, err, out, print_names, say, set_field
 from .errors import SimError
 from .routing import find_router, parse_router, router_label
-from .scenario import Scenario, make_scenario, read_scenario
+from .scenario import InstanceGroup, Scenario, make_scenario, read_scenario
 from .simulation import load_workload, run_scenario
 
 app = typer.Typer(
@@ -209,11 +209,12 @@ def _progress_bar(label: str, requests: int) -> Iterator[Callable[[cluster.Progr
 
 
 def _print_summaries(scenario: Scenario, summaries: list[dict[str, Any]]) -> None:
-    first = summaries[0]
+    first, groups = summaries[0], scenario.groups()
+    models = _each(group.model for group in groups)
     say(
-        f"{first['requests']:,} requests on {scenario.instances} x {scenario.gpu}"
-        f"{f' (TP {scenario.tp})' if scenario.tp > 1 else ''}, {scenario.model}: {first['input_tokens']:,} prompt and "
-        f"{first['output_tokens']:,} output tokens, {first['kv_blocks']:,} KV blocks an instance"
+        f"{first['requests']:,} requests on {_fleet(groups)}, {models}: "
+        f"{first['input_tokens']:,} prompt and {first['output_tokens']:,} output tokens, "
+        f"{_each(format(group['kv_blocks'], ',') for group in first['groups'])} KV blocks an instance"
     )
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     heads = (
@@ -245,17 +246,31 @@ def _print_summaries(scenario: Scenario, summaries: list[dict[str, Any]]) -> Non
     if first["warmup_requests"]:
         say(f"{first['warmup_requests']:,} requests of the first {scenario.warmup_s:g} s are not measured.")
     if first["assumptions"]:
+        lists = [f"`servesim gpus {group.gpu}` (--precision)" for group in groups]
+        lists += [f"`servesim engines {group.serving_engine}`" for group in groups]
         say(
             f"{len(first['assumptions'])} constants behind these step times are assumptions, not measurements: "
-            f"`servesim gpus {scenario.gpu}` (--precision) and `servesim engines {scenario.serving_engine}` list them."
+            f"{' and '.join(dict.fromkeys(lists))} list them."
         )
     if first["requests_beyond_context"]:
         say(
-            f"{first['requests_beyond_context']:,} requests are longer than the context of {scenario.model}; they are "
+            f"{first['requests_beyond_context']:,} requests are longer than the context of {models}; they are "
             "simulated as if the model took them."
         )
     if any(one["operations_not_reached"] for one in summaries):
         say("Some operations came after the last request had finished, and did not happen.")
+
+
+def _fleet(groups: Sequence[InstanceGroup]) -> str:
+    """As in `4 x H20 + 2 x H800 (TP 2)`."""
+    return " + ".join(
+        f"{group.instances} x {group.gpu}{f' (TP {group.tp})' if group.tp > 1 else ''}" for group in groups
+    )
+
+
+def _each(values: Iterable[str]) -> str:
+    """The different ones."""
+    return " or ".join(dict.fromkeys(values))
 
 
 def _number(value: float | None, form: str, scale: float = 1.0) -> str:

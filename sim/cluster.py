@@ -13,16 +13,15 @@ import numpy as np
 import simpy
 from simpy.events import EventPriority
 
-from .cluster_checks import check_engine, check_pairs, check_requests
+from .cluster_checks import check_groups, check_weights
 from .errors import SimError
 from .kernel import advance as kernel
-from .kernel.build import Engine, Requests, add_instances, build, grow_pools
+from .kernel.build import Group, Requests, add_instances, build, grow_pools
 from .kernel.indicators import hit_tokens, look, observe
 from .kernel.indirect import router_address
 from .kernel.router_memory import RouterMemory
 from .kernel.signals import show_fresh
 from .kernel.state import BAD_CHOICE, FINISHED, GROW, LONGEST_PS, NEVER, PAUSE, REACHED, ROUTE, STALLED, TOO_LONG
-from .kernel.steptime import StepTable
 from .operations import (
     ABSENT,
     BY_REQUEST,
@@ -80,7 +79,7 @@ class InstanceCounters(NamedTuple):
 
 
 class Cluster:
-    """Instances of one kind, a router, and the requests that they serve.
+    """Groups of like instances, a router, and the requests that they serve. Instances count from 0, group by group.
 
     ``router`` names a compiled policy or is a Python router, for which ``describe(request id, arrival_s)`` makes the
     `RoutedRequest`; ``router_options`` are the policy's. ``memory`` says what the router knows beside its policy:
@@ -92,9 +91,7 @@ class Cluster:
     def __init__(
         self,
         requests: Requests,
-        engine: Engine,
-        steps: StepTable,
-        instances: int,
+        groups: Sequence[Group],
         router: str | PythonRouter,
         router_seed: int = 0,
         describe: Callable[[int, float], RoutedRequest] | None = None,
@@ -102,27 +99,27 @@ class Cluster:
         memory: RouterMemory = RouterMemory(),  # noqa: B008 - immutable
         warm_up_ps: int = 0,
     ) -> None:
-        check_engine(engine, steps)
-        check_requests(requests, engine)
-        check_pairs(requests, steps)
-        self.engine = engine
+        check_groups(requests, groups)
+        self.groups = tuple(groups)
         self.env = simpy.Environment(initial_time=0)
         self._python_router: PythonRouter | None = None
         self._router_address = 0
         self._tallies: tuple[str, ...] = ()
         if isinstance(router, str):
             policy, options = find_router(router, router_options)
+            check_weights(groups, policy)
             self._router_address = router_address(policy.function)
             self._tallies = policy.tallies
             memory = memory._replace(
                 options=options,
                 tallies=len(policy.tallies),
                 keeps_log=policy.keeps_log,
-                watches_groups=policy.watches_groups,
+                watches_crowds=policy.watches_crowds,
             )
         else:
             self._python_router = router
-        self.state = build(requests, engine, steps, instances, router_seed, memory, warm_up_ps)
+        self.state = build(requests, groups, router_seed, memory, warm_up_ps)
+        instances = len(self.state.inst)
         self.status = [READY] * instances
         self.log: list[ControlEvent] = []
         self.on_add: list[Callable[[int], None]] = []  # told of every instance added
@@ -149,7 +146,7 @@ class Cluster:
         """Serve all requests, once. Raises `SimError` for an operation that makes no sense, or if requests can never be
         served because no instance accepts any more, or those that have them hang.
         """
-        check_operations(operations, len(self.status))
+        check_operations(operations, len(self.status), len(self.groups))
         for operation in operations:
             self.env.process(self._operate(operation))
         self._sample_interval_ps = sample_interval_ps
@@ -237,7 +234,7 @@ class Cluster:
         yield self.env.timeout(operation.at_ps)
         self._operations_done += 1
         if operation.kind == "add":
-            self.add(operation.startup_ps)
+            self.add(operation.group, operation.startup_ps)
             return
         assert operation.instance is not None  # check_operations
         if operation.kind == "fail":
@@ -248,10 +245,10 @@ class Cluster:
     def _note(self, kind: str, i: int, reason: str, wait_ps: int = 0) -> None:
         self.log.append(ControlEvent(int(self.env.now), kind, i, reason, wait_ps))
 
-    def add(self, startup_ps: int = 0, reason: str = BY_REQUEST) -> int:
-        """Start an instance now; it accepts requests ``startup_ps`` later. Returns its index."""
+    def add(self, group: int = 0, startup_ps: int = 0, reason: str = BY_REQUEST) -> int:
+        """Start an instance of a group now; it accepts requests ``startup_ps`` later. Returns its index."""
         i = len(self.status)
-        self.state = grow_pools(add_instances(self.state, 1, self.engine.usable_blocks))
+        self.state = grow_pools(add_instances(self.state, group, 1))
         self.status.append(STARTING)
         self._ready_ps.append(int(self.env.now) + startup_ps)
         self._note("add", i, reason, startup_ps)
@@ -365,8 +362,20 @@ class Cluster:
             new_tokens=state.req["input"][r] - hits,
             decode_kv_tokens=decode_kv,
             kv_used_fraction=blocks_used / inst["usable"],
+            weight=state.group["weight"][inst["group"]],
             healthy=inst["accepting"] == 1,
         )
+
+    @property
+    def group_of_requests(self) -> np.ndarray:
+        """Of each request the group, by its place, that has it or served it; -1 while it waits at the router."""
+        instance = self.state.req["instance"]
+        return np.where(instance < 0, -1, self.state.inst["group"][instance])
+
+    @property
+    def gpus(self) -> list[int]:
+        """How many GPUs each instance takes."""
+        return [self.groups[group].gpus for group in self.state.inst["group"]]
 
     @property
     def router_tallies(self) -> dict[str, int]:

@@ -1,13 +1,48 @@
 """What a cluster refuses before it runs: engine options, step tables and requests that do not fit each other."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .errors import SimError, unknown_name
 from .kernel.batching import BATCHINGS
-from .kernel.build import Engine, Requests
+from .kernel.build import Engine, Group, Requests
+from .kernel.routing import ROUTERS, Router
 from .kernel.state import EVICTIONS
 from .kernel.steptime import PAIR_SHIFT, StepTable
 from .kernel.waiting import QUEUES
+
+SHARED_OPTIONS = ("block_size", "prefix_caching", "eviction", "queue")  # laid out once for the cluster
+
+
+def check_groups(requests: Requests, groups: Sequence[Group]) -> None:
+    """Refuse groups that do not go together, and what one of them could not run."""
+    if sum(group.instances for group in groups) == 0:
+        raise SimError("fleet: no group has an instance at the start; give one of them instances: 1")
+    for group in groups:
+        try:
+            check_engine(group.engine, group.steps)
+            check_requests(requests, group.engine)
+            check_pairs(requests, group.steps)
+        except SimError as error:
+            raise error if len(groups) == 1 else SimError(f"group {group.name!r}: {error}") from None
+        for option in SHARED_OPTIONS:
+            ours, theirs = getattr(group.engine, option), getattr(groups[0].engine, option)
+            if ours != theirs:
+                raise SimError(
+                    f"engine.{option}: {ours!r} in group {group.name!r} and {theirs!r} in {groups[0].name!r}; "
+                    "it has to be the same in all groups"
+                )
+
+
+def check_weights(groups: Sequence[Group], policy: Router) -> None:
+    """Refuse different weights under a policy that heeds none."""
+    if not policy.weighs and len({group.weight for group in groups}) > 1:
+        weighing = ", ".join(sorted(name for name, known in ROUTERS.items() if known.weighs))
+        raise SimError(
+            f"fleet: weight: the router {policy.name!r} heeds no weights; leave them out, use {weighing}, "
+            "or a formula with `weight` in it"
+        )
 
 
 def check_engine(engine: Engine, steps: StepTable) -> None:

@@ -1,5 +1,7 @@
 """What runs on an instance: a model, split over GPUs of one type, in given bits, with that GPU's constants."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +27,7 @@ from hardware_profiles.attention import LatentAttention
 from hardware_profiles.measured_step import MeasuredStep, load_measured_step
 from hardware_profiles.operators.collective import NODE_GPUS
 
-from .scenario import Scenario
+from .scenario import InstanceGroup, InstanceKind, Scenario
 
 TABLES = (".parquet", ".csv")  # suffixes of a table of measured steps
 
@@ -112,12 +114,32 @@ class Deployment:
         return tuple(used)
 
 
-def deployment(scenario: Scenario) -> Deployment:
-    """The deployment of a scenario's instances. Raises `ProfileError` for what is unknown or does not fit."""
-    gpu, model = load_gpu(scenario.gpu), load_model(scenario.model)
-    weights = precision(scenario.precision) if scenario.precision else model.precision
+@contextmanager
+def naming(scenario: Scenario, group: InstanceGroup) -> Iterator[None]:
+    """An error about a group of a fleet says which one it is."""
+    try:
+        yield
+    except ProfileError as error:
+        if scenario.fleet is None:
+            raise
+        raise ProfileError(f"fleet: group {group.name!r}: {error}") from None
+
+
+def deployments(scenario: Scenario) -> list[Deployment]:
+    """The deployment of each group."""
+    found = []
+    for group in scenario.groups():
+        with naming(scenario, group):
+            found.append(deployment(group))
+    return found
+
+
+def deployment(kind: InstanceKind) -> Deployment:
+    """The deployment of an instance. Raises `ProfileError` for what is unknown or does not fit."""
+    gpu, model = load_gpu(kind.gpu), load_model(kind.model)
+    weights = precision(kind.precision) if kind.precision else model.precision
     gpu.peak_flops_per_s(weights.peak)  # refuses a precision that the GPU has no units for
-    own = scenario.calibration or gpu.name
+    own = kind.calibration or gpu.name
     measured_step = load_measured_step(Path(own)) if own.endswith(TABLES) else None
     calibration = load_calibration(gpu.name if measured_step else own, weights.name)
     plain = calibration if weights.name == "bf16" else load_calibration(gpu.name, "bf16")
@@ -125,14 +147,14 @@ def deployment(scenario: Scenario) -> Deployment:
         model=model,
         gpu=gpu,
         precision=weights,
-        kv_format=kv_format(scenario.engine.kv_cache_dtype),
+        kv_format=kv_format(kind.engine.kv_cache_dtype),
         calibration=calibration,
         plain=plain,
-        engine=load_engine(scenario.serving_engine),
-        tp=scenario.tp,
-        pp=scenario.pp,
-        ep=scenario.ep,
-        routing_skew=calibration.routing.skew.value if scenario.routing_skew is None else scenario.routing_skew,
-        sparse_prefill=scenario.sparse_prefill,
+        engine=load_engine(kind.serving_engine),
+        tp=kind.tp,
+        pp=kind.pp,
+        ep=kind.ep,
+        routing_skew=calibration.routing.skew.value if kind.routing_skew is None else kind.routing_skew,
+        sparse_prefill=kind.sparse_prefill,
         measured_step=measured_step,
     )

@@ -12,6 +12,7 @@ import numpy as np
 import simpy
 
 from .cluster import Cluster
+from .errors import SimError
 from .kernel.state import DECODE, PARKED, PREFILL, WAITING
 from .metrics import ratio
 from .operations import FAILED, PS_PER_S, STOPPED
@@ -47,14 +48,13 @@ class Faults:
     ``seed`` is that of all streams. `outages` and `retries` (one count a request) tell afterwards what happened.
     """
 
-    def __init__(self, cluster: Cluster, options: FaultOptions, gpus_per_instance: int, seed: int) -> None:
+    def __init__(self, cluster: Cluster, options: FaultOptions, seed: int) -> None:
         self.outages: list[Outage] = []
         self.retries = np.zeros(len(cluster.state.req), np.int64)
         self._cluster = cluster
         self._options = options
-        self._gpus_per_instance = gpus_per_instance
         self._seed = seed
-        self._per_node = options.instances_per_node or max(1, GPUS_PER_NODE // gpus_per_instance)
+        self._per_node = options.instances_per_node or _instances_per_node(cluster, options)
         self._up_ps: dict[int, int] = {}  # when the instances that are down will be up
         for i in range(len(cluster.status)):
             self._expose(i)
@@ -139,12 +139,14 @@ class Faults:
 
     def summary(self, end_ps: int) -> dict[str, Any]:
         """The failures of a run that ended at ``end_ps``, and their cost (docs/results.md)."""
-        detection_ps = repair_ps = 0
+        detection_ps = repair_ps = lost_gpu_ps = 0
+        gpus = self._cluster.gpus
         for outage in self.outages:
             detected_ps = end_ps if outage.detected_ps < 0 else outage.detected_ps
             repaired_ps = end_ps if outage.repaired_ps < 0 else outage.repaired_ps
             detection_ps += detected_ps - outage.failed_ps
             repair_ps += repaired_ps - detected_ps
+            lost_gpu_ps += (repaired_ps - outage.failed_ps) * gpus[outage.instance]
         return {
             "outages": len(self.outages),
             "outages_with_node": sum(outage.with_node for outage in self.outages),
@@ -154,11 +156,22 @@ class Faults:
             "lost_prompt_tokens": sum(outage.prompt_tokens for outage in self.outages),
             "detection_instance_s": detection_ps / PS_PER_S,
             "repair_instance_s": repair_ps / PS_PER_S,
-            "lost_gpu_hours": (detection_ps + repair_ps) / PS_PER_S / 3600 * self._gpus_per_instance,
+            "lost_gpu_hours": lost_gpu_ps / PS_PER_S / 3600,
             "requests_retried": int((self.retries > 0).sum()),
             "retries_mean": ratio(int(self.retries.sum()), len(self.retries)),
             "retries_max": int(self.retries.max(initial=0)),
         }
+
+
+def _instances_per_node(cluster: Cluster, options: FaultOptions) -> int:
+    """As many as fit on a node's GPUs."""
+    gpus = {group.gpus for group in cluster.groups}
+    if len(gpus) > 1 and options.node_mtbf_s is not None:
+        raise SimError(
+            "faults.instances_per_node: is missing; the fleet's groups take different numbers of GPUs an instance, so "
+            "say how many instances are on a node"
+        )
+    return max(1, GPUS_PER_NODE // max(gpus))
 
 
 def _ps(seconds: float) -> int:

@@ -21,7 +21,8 @@ class Operation:
     """A scheduled control operation; their meaning is in docs/engine-rules.md.
 
     ``kind`` is one of `KINDS`. ``instance`` counts from 0; instances that are added get the next free index, so an
-    ``add`` may leave it out. ``startup_ps`` is for ``add`` alone, ``backoff_ps`` for ``fail``.
+    ``add`` may leave it out. ``startup_ps`` and ``group``, the place of the instance's in the list of groups, are for
+    ``add`` alone, ``backoff_ps`` for ``fail``.
     """
 
     at_ps: int
@@ -29,6 +30,7 @@ class Operation:
     instance: int | None = None
     startup_ps: int = 0
     backoff_ps: int = 0
+    group: int = 0
 
 
 class ControlEvent(NamedTuple):
@@ -48,7 +50,7 @@ def stopped_ps(log: Sequence[ControlEvent]) -> dict[int, int]:
     return {event.instance: event.time_ps for event in log if event.kind == "stop"}
 
 
-def check_operations(operations: Sequence[Operation], instances: int) -> None:
+def check_operations(operations: Sequence[Operation], instances: int, groups: int) -> None:
     """Refuse, before the run, what could not happen in it."""
     order = sorted(range(len(operations)), key=lambda at: operations[at].at_ps)
     for at in order:
@@ -67,12 +69,15 @@ def check_operations(operations: Sequence[Operation], instances: int) -> None:
         if operation.backoff_ps and operation.kind != "fail":
             raise SimError(f"{where}.backoff_s: only `fail` gives requests back; leave it out")
         if operation.kind == "add":
+            if not 0 <= operation.group < groups:
+                raise SimError(f"{where}.group: there is no {operation.group}; use 0 to {groups - 1}")
             if operation.instance not in (None, instances):
                 raise SimError(f"{where}.instance: the next instance to add is {instances}; leave the field out")
             instances += 1
             continue
-        if operation.startup_ps:
-            raise SimError(f"{where}.startup_s: only `add` starts an instance; leave it out")
+        for field, given in (("startup_s", operation.startup_ps), ("group", operation.group)):
+            if given:
+                raise SimError(f"{where}.{field}: only `add` starts an instance; leave it out")
         if operation.instance is None or not 0 <= operation.instance < instances:
             found = "is missing" if operation.instance is None else f"there is no {operation.instance} by then"
             raise SimError(f"{where}.instance: {found}; use 0 to {instances - 1}")

@@ -144,7 +144,7 @@ class Result:
                 "running": samples.running.ravel(),
                 "waiting": samples.waiting.ravel(),
                 "status": pd.Categorical.from_codes(samples.status.ravel(), dtype=pd.CategoricalDtype(list(STATUSES))),
-                "kv_used_fraction": samples.blocks_used.ravel() / self.cluster.engine.usable_blocks,
+                "kv_used_fraction": (samples.blocks_used / self.cluster.state.inst["usable"]).ravel(),
                 "hit_ratio": hits.ravel(),
                 "busy_fraction": (since_last(samples.busy_ps) / interval_ps[:, None]).ravel(),
             }
@@ -167,6 +167,7 @@ class Result:
         duration_s = end_s - start_s
         inputs, outputs = int(table["input_tokens"].sum()), int(table["output_tokens"].sum())
         widths = self._half_widths()
+        blocks = {group.engine.num_blocks for group in self.cluster.groups}
         return {
             "schema_version": SCHEMA_VERSION,
             "scenario": self.scenario.model_dump(mode="json"),
@@ -197,9 +198,10 @@ class Result:
             },
             "saturated": self._saturated(),
             "slo": self._slo(duration_s) if self.scenario.slo else None,
-            "kv_blocks": self.cluster.engine.num_blocks,
+            "kv_blocks": blocks.pop() if len(blocks) == 1 else None,
+            "groups": [self._group_summary(at) for at in range(len(self.cluster.groups))],
             "instances": [self._instance_summary(i, duration_s) for i in range(len(state.inst))],
-            **fleet_summary(self.cluster.log, len(state.inst), self._end_ps, self.scenario.tp * self.scenario.pp),
+            **fleet_summary(self.cluster.log, self._end_ps, self.cluster.gpus),
             "faults": None if self.faults is None else self.faults.summary(self._end_ps),
             "requests_beyond_context": self.beyond_context,
             "operations_not_reached": len(self.scenario.operations) - self.cluster.operations_done,
@@ -232,10 +234,29 @@ class Result:
         told = slo_summary(self.scenario.slo, self.judged, edges_s, counts, duration_s)
         return told | {"requests_without_slo": len(self.measured) - len(self.judged)}
 
+    def _group_summary(self, at: int) -> dict[str, Any]:
+        group, mine = self.scenario.groups()[at], self.cluster.state.inst["group"] == at
+        served = (self.cluster.group_of_requests == at) & self.requests["measured"].to_numpy()
+        inst = self.cluster.state.inst[mine]
+        return {
+            "name": group.name,
+            "gpu": group.gpu,
+            "model": group.model,
+            "gpus_per_instance": group.tp * group.pp,
+            "instances": int(mine.sum()),
+            "kv_blocks": self.cluster.groups[at].engine.num_blocks,
+            "requests": int(served.sum()),
+            "output_tokens": int(inst["tokens"].sum()),
+            "hit_ratio": ratio(int(inst["hit_tokens"].sum()), int(inst["prompt_tokens"].sum())),
+            "ttft_s": distribution(self.requests["ttft_s"].to_numpy()[served]),
+            "tpot_s": distribution(self.requests["tpot_s"].to_numpy()[served]),
+        }
+
     def _instance_summary(self, i: int, duration_s: float) -> dict[str, Any]:
         inst = self.cluster.state.inst[i]
         return {
             "instance": i,
+            "group": self.cluster.groups[inst["group"]].name,
             "requests": int(inst["finished"]),
             "output_tokens": int(inst["tokens"]),
             "hit_ratio": ratio(int(inst["hit_tokens"]), int(inst["prompt_tokens"])),

@@ -41,6 +41,7 @@ class ClusterView(NamedTuple):
     new_tokens: np.ndarray  # int64: its prompt tokens beyond that
     decode_kv_tokens: np.ndarray  # int64: KV tokens of the requests in decode
     kv_used_fraction: np.ndarray  # float64: blocks in use / usable blocks
+    weight: np.ndarray  # float64: of the instance's group
     healthy: np.ndarray  # bool: accepts requests
 
 

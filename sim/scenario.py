@@ -1,5 +1,6 @@
 """What to simulate: strict models of a scenario YAML. Every field has its unit in its name and its default here."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from workloads.errors import did_you_mean
 
-from .errors import SimError
+from .errors import SimError, unknown_name
 from .kernel.state import LONGEST_PS
 from .strict_yaml import load_yaml
 
@@ -107,21 +108,12 @@ class RouterSignals(Part):
         return self
 
 
-class ControlOperation(Part):
-    """Something that happens to an instance at a given time; see docs/engine-rules.md."""
-
-    at_s: Seconds
-    kind: Literal["add", "drain", "undrain", "freeze", "fail", "repair"]
-    instance: Annotated[int, Field(ge=0)] | None = None  # `add` gives the next free index by itself
-    startup_s: Seconds = 0.0  # of an added instance, until it accepts requests
-    backoff_s: Seconds = 0.0  # after `fail`, until its requests are at the router again
-
-
 class AutoscalerOptions(Part):
     """Who decides how many instances there are, and within which limits; see docs/autoscaling.md."""
 
     policy: str = "slo"  # see `servesim autoscalers`
     options: dict[str, Any] = {}  # of the policy
+    group: str | None = None  # of the fleet, whose instances it counts, adds and drains; None: the only one
     min_instances: Count = 1
     max_instances: Count
     interval_s: Annotated[float, Field(ge=0.1, le=LONGEST_PS / 10**12)] = 15.0  # between decisions
@@ -191,10 +183,9 @@ class SloClass(Part):
         return self
 
 
-class Scenario(Part):
-    """One run: a workload, a fleet of like instances, a router."""
+class InstanceKind(Part):
+    """What an instance is."""
 
-    workload: WorkloadSource
     gpu: str = "H20"  # see `servesim gpus`; or a YAML file
     model: str = "qwen2.5-7b"  # see `servesim models`; or a Hugging Face config.json
     precision: str | None = None  # of the weights: bf16, fp8, fp8-block, int4; None: the model's own
@@ -207,11 +198,46 @@ class Scenario(Part):
     # Exponent of the experts' power-law loads, 0 for uniformly random ones; None: the calibration's
     routing_skew: Annotated[float, Field(ge=0, le=10)] | None = None
     sparse_prefill: bool = False  # sparse attention over long prompts, as Qwen2.5-1M has it
-    instances: Annotated[int, Field(ge=1, le=10**5)] = 1
+    engine: EngineOptions = EngineOptions()
+
+
+class InstanceGroup(InstanceKind):
+    """Like instances of a fleet. In a scenario, a field that a group leaves out is the scenario's own."""
+
+    name: Annotated[str, Field(min_length=1)]
+    instances: Annotated[int, Field(ge=0, le=10**5)] = 1  # at the start; `add` operations start more
+    weight: Positive = 1.0  # the load that the router gives an instance, relative to other groups'; see docs/routers.md
+
+    def beside(self, scenario: InstanceKind) -> "InstanceGroup":
+        """The group with what it leaves out from ``scenario``, engine options one by one."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        options = {name: getattr(self.engine, name) for name in self.engine.model_fields_set}
+        given["engine"] = EngineOptions(**dict(scenario.engine) | options)
+        return InstanceGroup(**{name: getattr(scenario, name) for name in InstanceKind.model_fields} | given)
+
+
+class ControlOperation(Part):
+    """Something that happens to an instance at a given time; see docs/engine-rules.md."""
+
+    at_s: Seconds
+    kind: Literal["add", "drain", "undrain", "freeze", "fail", "repair"]
+    instance: Annotated[int, Field(ge=0)] | None = None  # `add` gives the next free index by itself
+    startup_s: Seconds = 0.0  # of an added instance, until it accepts requests
+    group: str | None = None  # of an added instance; None: the first
+    backoff_s: Seconds = 0.0  # after `fail`, until its requests are at the router again
+
+
+class Scenario(InstanceKind):
+    """One run: a workload, a fleet, a router. Its instances are alike, or those of ``fleet``, whose groups have all
+    their fields once the scenario is made.
+    """
+
+    workload: WorkloadSource
+    instances: Annotated[int, Field(ge=1, le=10**5)] = 1  # of all groups together
+    fleet: Annotated[list[InstanceGroup], Field(min_length=1, max_length=1000)] | None = None
     router: str = "lmetric"  # see `servesim routers`
     router_options: dict[str, Any] = {}  # of the policy; see docs/routers.md
     signals: RouterSignals = RouterSignals()
-    engine: EngineOptions = EngineOptions()
     operations: list[ControlOperation] = []
     autoscaler: AutoscalerOptions | None = None
     faults: FaultOptions | None = None
@@ -232,6 +258,38 @@ class Scenario(Part):
                 raise ValueError(f"class {index} takes every request, so that none is left for the next; put it last")
         return slo
 
+    @model_validator(mode="after")
+    def whole_groups(self) -> "Scenario":
+        if self.fleet is not None:
+            total = sum(group.instances for group in self.fleet)
+            if "instances" in self.model_fields_set and self.instances != total:
+                raise ValueError(
+                    "`instances` goes with instances that are all alike; each group of `fleet` has its own"
+                )
+            twice = [name for name, count in Counter(group.name for group in self.fleet).items() if count > 1]
+            if twice:
+                raise ValueError(f"fleet: two groups have the name {twice[0]!r}; give each its own")
+            # Frozen for others: here the scenario is still being made.
+            object.__setattr__(self, "fleet", [group.beside(self) for group in self.fleet])
+            object.__setattr__(self, "instances", total)
+        for at, operation in enumerate(self.operations):
+            if operation.group is not None:
+                self._check_group(f"operations.{at}.group", operation)
+        return self
+
+    def _check_group(self, where: str, operation: ControlOperation) -> None:
+        if operation.kind != "add":
+            raise ValueError(f"{where}: only `add` starts an instance; leave it out")
+        names = [group.name for group in self.groups()]
+        if operation.group not in names:
+            raise ValueError(unknown_name(where, str(operation.group), names))
+
+    def groups(self) -> list[InstanceGroup]:
+        """The groups of the fleet; instances that are all alike are one, named ``all``."""
+        if self.fleet is not None:
+            return self.fleet
+        return [InstanceGroup(name="all", instances=self.instances).beside(self)]
+
 
 def read_scenario(path: str | Path) -> dict[str, Any]:
     """The fields of a scenario file, not yet validated. Files that it names are looked for beside it."""
@@ -244,8 +302,10 @@ def read_scenario(path: str | Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise SimError(f"{path}: expected fields with values, found {type(fields).__name__}")
     source = fields.get("workload")
-    named = ((source, "trace"), (source, "pool"), (fields, "gpu"), (fields, "model"), (fields, "calibration"))
-    for part, name in named:
+    fleet = fields.get("fleet")
+    kinds = [fields, *(fleet if isinstance(fleet, list) else ())]
+    named = [(kind, name) for kind in kinds for name in ("gpu", "model", "calibration", "serving_engine")]
+    for part, name in [(source, "trace"), (source, "pool"), *named]:
         if isinstance(part, dict) and isinstance(part.get(name), str):
             beside = Path(path).parent / part[name]
             if name == "trace" or beside.is_file() or (name == "pool" and beside.is_dir()):
@@ -279,7 +339,7 @@ def _problem(problem: Any, whole: type[Part]) -> str:
     if problem["type"] == "missing":
         return f"{field}: is missing; give it a value"
     shown = f", found {problem['input']!r}" if not isinstance(problem["input"], (dict, list)) else ""
-    return f"{field}: {message[0].lower()}{message[1:]}{shown}"
+    return f"{field}: {message[0].lower()}{message[1:]}{shown}" if field else message
 
 
 def _fields_beside(location: tuple[str | int, ...], whole: type[Part]) -> list[str]:
@@ -292,6 +352,7 @@ def _fields_beside(location: tuple[str | int, ...], whole: type[Part]) -> list[s
         "autoscaler": AutoscalerOptions,
         "faults": FaultOptions,
         "slo": SloClass,
+        "fleet": InstanceGroup,
     }
-    part = parts[str(location[0])] if len(location) > 1 else whole
-    return list(part.model_fields)
+    inside = [parts[step] for step in location[:-1] if step in parts]  # type: ignore[index]
+    return list((inside[-1] if inside else whole).model_fields)

@@ -11,7 +11,7 @@ from typing import Any
 from .errors import SimError, unknown_name
 from .kernel import indicators
 from .kernel.jit import compiled_anew
-from .kernel.routing import Router, lowest_score
+from .kernel.routing import Router, lowest_score, weight_of
 
 INDICATORS = {
     "queued": "queued_requests(sim, i)",
@@ -23,6 +23,7 @@ INDICATORS = {
     "new_tokens": "new_tokens(sim, r, i)",
     "decode_kv": "decode_kv_tokens(sim, i)",
     "kv_used": "kv_used_fraction(sim, i)",
+    "weight": "weight_of(sim, i)",
 }
 OF_HITS = {"hit_tokens", "new_tokens"}
 FUNCTIONS = {"min": 2, "max": 2, "abs": 1}  # with how many arguments at least
@@ -62,9 +63,9 @@ def score_router(formula: str) -> Router:
         values="; ".join(f"{name}_ = float({INDICATORS[name]})" for name in used) or "pass",
     )
     tree = _Insert(checked).visit(ast.parse(text))
-    names: dict[str, Any] = {**vars(indicators), "lowest_score": lowest_score}
+    names: dict[str, Any] = {**vars(indicators), "lowest_score": lowest_score, "weight_of": weight_of}
     exec(compile(ast.fix_missing_locations(tree), "<formula>", "exec"), names)
-    return Router(f"score: {formula}", f"argmin {formula}", compiled_anew(names["choose"]))
+    return Router(f"score: {formula}", f"argmin {formula}", compiled_anew(names["choose"]), weighs="weight" in used)
 
 
 class _Insert(ast.NodeTransformer):

@@ -11,11 +11,11 @@ from workloads import Workload, WorkloadError, compose
 from .autoscaling.scaler import Scaler
 from .autoscaling.view import PythonAutoscaler
 from .cluster import Cluster, Progress
-from .deployment import Deployment, deployment
+from .deployment import Deployment, deployments, naming
 from .errors import SimError
 from .eviction.workload_aware import TURNS
 from .faults import Faults
-from .kernel.build import Engine, Requests
+from .kernel.build import Engine, Group, Requests
 from .kernel.router_memory import RouterMemory
 from .kernel.state import LONGEST_PS, NEVER
 from .kv_capacity import kv_blocks
@@ -24,7 +24,7 @@ from .operations import PS_PER_S, Operation
 from .pool_source import read_pool
 from .result import Result
 from .routing import PythonRouter, RoutedRequest
-from .scenario import ControlOperation, EngineOptions, PoolOptions, RouterSignals, Scenario, WorkloadSource
+from .scenario import EngineOptions, InstanceGroup, PoolOptions, RouterSignals, Scenario, WorkloadSource
 from .slo import itl_classes, slo_classes
 
 WORKLOAD_STREAM, JITTER_STREAM, ROUTER_STREAM, FAULT_STREAM = range(4)  # one random stream a purpose
@@ -64,36 +64,31 @@ def run_scenario(
     autoscaler: PythonAutoscaler | None = None,
 ) -> Result:
     """The same for requests already loaded; ``given`` names what does not come from the scenario."""
-    deployed = deployment(scenario)
-    latency, engine = LatencyModel(deployed), _engine(scenario, deployed)
     of_class = itl_classes(scenario.slo, slo_classes(scenario.slo, requests))
     columns = kernel_requests(requests)._replace(itl_class=of_class)
     tokens = columns.input_tokens.astype(np.int64) + columns.output_tokens
-    # `Cluster` refuses a longer one than an instance holds: no tables for it (its last token is never computed).
-    longest_request_tokens = min(int(tokens.max()), engine.usable_blocks * engine.block_size + 1)
+    deployed = deployments(scenario)
+    groups = _groups(scenario, deployed, int(tokens.max()))
     cluster = Cluster(
         columns,
-        engine,
-        latency.step_tables(engine.max_num_batched_tokens, engine.max_num_seqs, longest_request_tokens),
-        scenario.instances,
+        groups,
         router or scenario.router,
         stream_seed(scenario.seed, ROUTER_STREAM),
         describe=lambda r, arrival_s: _describe(requests, r, arrival_s),
         router_options=scenario.router_options,
-        memory=router_memory(scenario.signals, requests, engine.block_size),
+        memory=router_memory(scenario.signals, requests, groups[0].engine.block_size),
         warm_up_ps=to_ps(scenario.warmup_s),
     )
-    front_end_s = latency.front_end_s(requests.input_tokens)
+    front_end_s = np.stack([LatencyModel(one).front_end_s(requests.input_tokens) for one in deployed])
     if scenario.autoscaler is not None:
         Scaler(cluster, scenario.autoscaler, front_end_s, autoscaler)
     elif autoscaler is not None:
         raise SimError("autoscaler: the scenario has none; give it at least `max_instances`")
     faults = None
     if scenario.faults is not None:
-        seed = stream_seed(scenario.seed, FAULT_STREAM)
-        faults = Faults(cluster, scenario.faults, scenario.tp * scenario.pp, seed)
+        faults = Faults(cluster, scenario.faults, stream_seed(scenario.seed, FAULT_STREAM))
     cluster.run(
-        [_operation(operation) for operation in scenario.operations],
+        _operations(scenario),
         sample_interval_ps=None if scenario.series_interval_s is None else to_ps(scenario.series_interval_s),
         progress=progress,
     )
@@ -103,30 +98,64 @@ def run_scenario(
             f"warmup_s: no request arrives after {scenario.warmup_s:g} s, so none is measured; the last comes at "
             f"{last_arrival_s:g} s, use less"
         )
+    served_by = cluster.group_of_requests
+    context_tokens = np.array([one.model.max_position_embeddings for one in deployed])
     return Result(
         scenario,
         requests,
         cluster,
-        front_end_s,
+        front_end_s[served_by, np.arange(len(served_by))],
         faults,
-        deployed.assumptions,
+        _assumptions(scenario, deployed),
         given or {},
-        beyond_context=int((tokens > deployed.model.max_position_embeddings).sum()),
+        beyond_context=int((tokens > context_tokens[served_by]).sum()),
     )
 
 
-def _operation(operation: ControlOperation) -> Operation:
-    return Operation(
-        to_ps(operation.at_s),
-        operation.kind,
-        operation.instance,
-        to_ps(operation.startup_s),
-        to_ps(operation.backoff_s),
-    )
+def _operations(scenario: Scenario) -> list[Operation]:
+    names = [group.name for group in scenario.groups()]
+    return [
+        Operation(
+            to_ps(operation.at_s),
+            operation.kind,
+            operation.instance,
+            to_ps(operation.startup_s),
+            to_ps(operation.backoff_s),
+            0 if operation.group is None else names.index(operation.group),
+        )
+        for operation in scenario.operations
+    ]
 
 
-def _engine(scenario: Scenario, deployed: Deployment) -> Engine:
-    options = scenario.engine
+def _assumptions(scenario: Scenario, deployed: list[Deployment]) -> dict[str, str]:
+    """Those of all groups; those of a fleet under the name of their group."""
+    if scenario.fleet is None:
+        return deployed[0].assumptions
+    return {
+        f"{group.name}.{path}": reason
+        for group, one in zip(scenario.fleet, deployed, strict=True)
+        for path, reason in one.assumptions.items()
+    }
+
+
+def _groups(scenario: Scenario, deployed: list[Deployment], longest_request_tokens: int) -> list[Group]:
+    built = []
+    for group, one in zip(scenario.groups(), deployed, strict=True):
+        with naming(scenario, group):
+            built.append(_group(group, one, longest_request_tokens))
+    return built
+
+
+def _group(group: InstanceGroup, deployed: Deployment, longest_request_tokens: int) -> Group:
+    engine = _engine(group.engine, deployed)
+    # `Cluster` refuses a longer one than an instance holds: no tables for it (its last token is never computed).
+    longest_request_tokens = min(longest_request_tokens, engine.usable_blocks * engine.block_size + 1)
+    limits = (engine.max_num_batched_tokens, engine.max_num_seqs, longest_request_tokens)
+    steps = LatencyModel(deployed).step_tables(*limits)
+    return Group(engine, steps, group.instances, group.weight, group.name, group.tp * group.pp)
+
+
+def _engine(options: EngineOptions, deployed: Deployment) -> Engine:
     max_num_seqs, max_num_batched_tokens = batch_limits(options, deployed.gpu)
     num_blocks = options.num_blocks
     if num_blocks is None:

@@ -10,6 +10,7 @@ from unittest import mock
 
 import numpy as np
 from hypothesis import HealthCheck, settings
+from oracle import Group as OracleGroup
 from oracle import Outcome, Row, StepTables, View
 from oracle import run as run_oracle
 from oracle.scenarios import Scenario
@@ -17,7 +18,7 @@ from oracle.scenarios import Scenario
 import sim.cluster
 from sim.cluster import Cluster
 from sim.errors import SimError
-from sim.kernel.build import Engine, Requests
+from sim.kernel.build import Engine, Group, Requests
 from sim.kernel.state import NEVER, PAUSE, REACHED, Sim
 from sim.kernel.steptime import StepTable
 from sim.operations import Operation
@@ -70,14 +71,19 @@ def kernel_requests(rows: Sequence[Row]) -> Requests:
     return Requests(*(np.array([getattr(row, name) for row in rows], np.int64) for name in Requests._fields))
 
 
+def kernel_groups(groups: Sequence[OracleGroup]) -> list[Group]:
+    return [
+        Group(Engine(**vars(group.engine)), StepTable(**vars(group.steps)), group.instances, group.weight, str(at))
+        for at, group in enumerate(groups)
+    ]
+
+
 def make_cluster(scenario: Scenario, warm_up_ps: int = 0) -> Cluster:
     """The scenario in the compiled simulator, not yet run."""
     router = scenario.router
     return Cluster(
         kernel_requests(scenario.rows),
-        Engine(**vars(scenario.engine)),
-        StepTable(**vars(scenario.steps)),
-        scenario.instances,
+        kernel_groups(scenario.groups),
         router if isinstance(router, str) else lambda request, view: router(request.id, View(**view._asdict())),
         scenario.router_seed,
         warm_up_ps=warm_up_ps,

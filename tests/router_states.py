@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.kernel.build import Engine, Requests, build
+from sim.kernel.build import Engine, Group, Requests, build
 from sim.kernel.history import remember
 from sim.kernel.prefix_index import _note_segment
 from sim.kernel.router_memory import RouterMemory
@@ -67,10 +67,11 @@ class Choice:
             session=None if session is None else np.array(session),
             client=None if client is None else np.array(client),
             keeps_log=self.router.keeps_log,
-            watches_groups=self.router.watches_groups,
+            watches_crowds=self.router.watches_crowds,
             own_index=True,
         )
-        self.sim: Sim = build(equal_prompts(requests, shared_tokens), ENGINE, linear_steps(), instances, seed, memory)
+        group = Group(ENGINE, linear_steps(), instances)
+        self.sim: Sim = build(equal_prompts(requests, shared_tokens), [group], seed, memory)
         self.accept(range(instances))
 
     def accept(self, instances: Sequence[int]) -> None:

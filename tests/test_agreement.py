@@ -24,7 +24,7 @@ from harness import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import Engine, Row, StepTables, View
+from oracle import Engine, Group, Row, StepTables, View
 from oracle import run as run_oracle
 from oracle.instance import Instance
 from oracle.request import Request
@@ -41,17 +41,18 @@ from workloads.compose import generate
 @examples(250)
 @given(scenarios())
 def test_one_instance_agrees(scenario: Scenario) -> None:
-    assert_agreement(replace(scenario, instances=1, operations=[], router="round-robin"))
+    alone = [replace(scenario.groups[0], instances=1)]
+    assert_agreement(replace(scenario, groups=alone, operations=[], router="round-robin"))
 
 
 @examples(250)
-@given(scenarios())
+@given(scenarios(weighted=True))
 def test_a_cluster_without_operations_agrees(scenario: Scenario) -> None:
     assert_agreement(replace(scenario, operations=[]))
 
 
 @examples(400)
-@given(scenarios())
+@given(scenarios(weighted=True))
 def test_a_cluster_with_operations_agrees(scenario: Scenario) -> None:
     assert_agreement(scenario)
 
@@ -59,12 +60,15 @@ def test_a_cluster_with_operations_agrees(scenario: Scenario) -> None:
 def slowed(scenario: Scenario, factor: int) -> Scenario:
     """Everything takes ``factor`` times as long."""
     counts = ("pairs", "window_tokens")
+
+    def slower(steps: StepTables) -> StepTables:
+        return StepTables(**{k: table if k in counts else table * factor for k, table in vars(steps).items()})
+
     return replace(
-        scenario,
+        scenario.with_groups(lambda group: replace(group, steps=slower(group.steps))),
         rows=[
             replace(row, arrival_ps=row.arrival_ps * factor, think_ps=row.think_ps * factor) for row in scenario.rows
         ],
-        steps=StepTables(**{k: table if k in counts else table * factor for k, table in vars(scenario.steps).items()}),
         operations=[
             replace(operation, at_ps=operation.at_ps * factor, startup_ps=operation.startup_ps * factor)
             for operation in scenario.operations
@@ -143,7 +147,7 @@ def python_argmin(policy: str, seed: int) -> Callable[[int, View], int]:
     stream = SplitMix64(seed)
 
     def route(request: int, view: View) -> int:
-        score = SCORES[policy](view)
+        score = SCORES[policy](view) / view.weight
         best = np.flatnonzero(view.healthy & (score == score[view.healthy].min()))
         return int(best[stream.below(len(best)) if len(best) > 1 else 0])
 
@@ -152,7 +156,7 @@ def python_argmin(policy: str, seed: int) -> Callable[[int, View], int]:
 
 @pytest.mark.parametrize("policy", SCORES)
 @examples(60)
-@given(scenario=scenarios())
+@given(scenario=scenarios(weighted=True))
 def test_a_policy_in_python_chooses_as_the_compiled_one(policy: str, scenario: Scenario) -> None:
     seed = scenario.router_seed
     compiled = outcomes(run_kernel(replace(scenario, router=policy)))
@@ -184,7 +188,7 @@ def qwen_scenario(rows: list[Row], instances: int, router: str, **engine: Any) -
         "max_num_seqs": MAX_NUM_SEQS,
         "max_num_batched_tokens": MAX_NUM_BATCHED_TOKENS,
     }
-    return Scenario(rows, Engine(**(options | engine)), steps, instances, router, router_seed=1, operations=[])
+    return Scenario(rows, [Group(Engine(**(options | engine)), steps, instances)], router, router_seed=1, operations=[])
 
 
 def windowed(steps: StepTables) -> StepTables:
@@ -305,7 +309,7 @@ def test_windowed_layers_agree(memory: str) -> None:
     rows = chat_rows()
     scenario = qwen_scenario(rows, 2, "least-tokens", **(hardly_enough_blocks(rows) if memory == "scarce" else {}))
     dense = assert_agreement(scenario).state
-    narrow = assert_agreement(replace(scenario, steps=windowed(scenario.steps))).state
+    narrow = assert_agreement(scenario.with_groups(lambda group: replace(group, steps=windowed(group.steps)))).state
     reaching = [row.input_tokens < WINDOW_TOKENS < row.input_tokens + row.output_tokens - 1 for row in rows]
     assert sum(reaching) > 20, "contexts outgrow the window while they decode"
     assert narrow.req["finish"].max() < dense.req["finish"].max()
@@ -317,8 +321,8 @@ def test_a_pipeline_of_two_stages_agrees(memory: str) -> None:
     rows = chat_rows()
     scenario = qwen_scenario(rows, 2, "lmetric", **(hardly_enough_blocks(rows) if memory == "scarce" else {}))
     one = assert_agreement(scenario).state
-    halves = replace(scenario.engine, stages=2, max_num_batched_tokens=MAX_NUM_BATCHED_TOKENS // 2)
+    halves = scenario.with_engines(stages=2, max_num_batched_tokens=MAX_NUM_BATCHED_TOKENS // 2)
     two = assert_agreement(
-        replace(scenario, engine=halves, steps=replace(scenario.steps, prefill_context_ps=1000))
+        halves.with_groups(lambda group: replace(group, steps=replace(group.steps, prefill_context_ps=1000)))
     ).state
     assert one.req["finish"].max() != two.req["finish"].max()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from harness import flat_steps, kernel_requests, outcomes
 from oracle import Engine as OracleEngine
+from oracle import Group as OracleGroup
 from oracle import Operation as OracleOperation
 from oracle import Row
 from oracle import run as run_oracle
@@ -18,7 +19,7 @@ from sim.autoscaling.scaler import Scaler
 from sim.autoscaling.view import FleetView
 from sim.cluster import Cluster
 from sim.fleet_history import fleet_summary
-from sim.kernel.build import Engine
+from sim.kernel.build import Engine, Group
 from sim.kernel.steptime import StepTable
 from sim.operations import KINDS, PS_PER_S
 from sim.scenario import AutoscalerOptions
@@ -44,8 +45,8 @@ def hill_rows(requests: int = 600, seed: int = 0) -> list[Row]:
 def scaled(policy: Callable[[FleetView], int], rows: list[Row], **options: Any) -> Cluster:
     """The rows on one instance at first, scaled by a policy."""
     steps = StepTable(**vars(flat_steps(STEP_PS)))
-    cluster = Cluster(kernel_requests(rows), Engine(**ENGINE), steps, 1, "round-robin")
-    Scaler(cluster, AutoscalerOptions(**(OPTIONS | options)), np.zeros(len(rows)), policy)
+    cluster = Cluster(kernel_requests(rows), [Group(Engine(**ENGINE), steps, 1)], "round-robin")
+    Scaler(cluster, AutoscalerOptions(**(OPTIONS | options)), np.zeros((1, len(rows))), policy)
     cluster.run()
     return cluster
 
@@ -65,9 +66,8 @@ def test_what_the_control_plane_did_gives_the_same_in_the_oracle() -> None:
         for event in cluster.log
         if event.kind in KINDS
     ]
-    expected = run_oracle(
-        rows, OracleEngine(**ENGINE), flat_steps(STEP_PS), 1, "round-robin", operations=operations, check=False
-    )
+    group = OracleGroup(OracleEngine(**ENGINE), flat_steps(STEP_PS), 1)
+    expected = run_oracle(rows, [group], "round-robin", operations=operations, check=False)
     assert outcomes(cluster) == expected
 
 
@@ -97,7 +97,7 @@ def test_the_log_keeps_the_rules() -> None:
 def test_gpu_hours_count_from_the_start_to_the_stop() -> None:
     cluster = scaled(by_requests, hill_rows())
     end_ps = int(cluster.state.req["finish"].max())
-    history = fleet_summary(cluster.log, len(cluster.status), end_ps, gpus_per_instance=2)
+    history = fleet_summary(cluster.log, end_ps, [2] * len(cluster.status))
     taken_ps = 0
     for i in range(len(cluster.status)):
         start = [event.time_ps for event in cluster.log if event.kind == "add" and event.instance == i] or [0]

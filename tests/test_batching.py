@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness import assert_agreement, flat_steps, outcomes, run_kernel
-from oracle import Engine, Row
+from oracle import Engine, Group, Row
 from oracle.scenarios import Scenario
 
 from sim.kernel.batching import BATCHINGS
@@ -36,7 +36,8 @@ def one_at_a_time(sim, i):
 
 def scenario(rows: list[Row] = ROWS, **options: object) -> Scenario:
     settings = {"max_num_seqs": 4, "max_num_batched_tokens": 60} | options
-    return Scenario(rows, Engine(200, 2, **settings), flat_steps(10), 1, "round-robin", 0, [])  # type: ignore[arg-type]
+    engine = Engine(200, 2, **settings)  # type: ignore[arg-type]
+    return Scenario(rows, [Group(engine, flat_steps(10), 1)], "round-robin", 0, [])
 
 
 # When these finish, of 3, 8 and 4 prompt tokens, in steps of 100 ps and 1 ps a token that hold 10 tokens at most. The
@@ -60,7 +61,9 @@ FINISH_PS: dict[str, tuple[dict[str, int], list[int]]] = {
 def test_whom_it_schedules(name: str) -> None:
     options, finish_ps = FINISH_PS[name]
     made = scenario(MEET, batching=name, max_num_batched_tokens=10, async_scheduling=False, **options)
-    made = replace(made, steps=replace(made.steps, linear_ps=100 + np.arange(len(made.steps.linear_ps))))
+    group = made.groups[0]
+    steps = replace(group.steps, linear_ps=100 + np.arange(len(group.steps.linear_ps)))
+    made = replace(made, groups=[replace(group, steps=steps)])
     assert [outcome.finish_ps for outcome in outcomes(assert_agreement(made))] == finish_ps
 
 

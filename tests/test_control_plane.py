@@ -11,13 +11,14 @@ from harness import advancing, assert_same, examples, flat_steps, kernel_request
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import Engine as OracleEngine
+from oracle import Group as OracleGroup
 from oracle import Row
 from oracle.scenarios import Scenario, scenarios
 
 import sim.cluster
 from sim.cluster import Cluster, Progress
 from sim.errors import SimError
-from sim.kernel.build import Engine
+from sim.kernel.build import Engine, Group
 from sim.kernel.state import GROW, Sim
 from sim.kernel.steptime import PAIR_SHIFT, StepTable
 from sim.operations import Operation
@@ -35,7 +36,7 @@ def cluster_of(
     engine: Engine = ENGINE,
     steps: StepTable = TEN,
 ) -> Cluster:
-    return Cluster(kernel_requests(rows), engine, steps, instances, router)
+    return Cluster(kernel_requests(rows), [Group(engine, steps, instances)], router)
 
 
 def column(cluster: Cluster, name: str) -> list[int]:
@@ -375,7 +376,7 @@ def test_sampling_changes_nothing(scenario: Scenario, interval_ps: int) -> None:
     begun = req["first_scheduled"] < times_ps[:, None]
     assert np.array_equal(samples.prompt_tokens.sum(axis=1), (begun * req["input"]).sum(axis=1))
     assert np.array_equal(samples.hit_tokens.sum(axis=1), (begun * req["hit"]).sum(axis=1))
-    assert (samples.blocks_used <= sampled.engine.usable_blocks).all()
+    assert (samples.blocks_used <= sampled.state.inst["usable"]).all()
     assert ((samples.running > 0) == (samples.blocks_used > 0)).all()
 
 
@@ -427,7 +428,7 @@ def test_a_plain_run_is_one_call_of_the_kernel(monkeypatch: pytest.MonkeyPatch) 
     rows = [Row(r, 5, 1 + r % 7) for r in range(5000)]
     engine = OracleEngine(num_blocks=500, block_size=2, max_num_seqs=16, max_num_batched_tokens=60)
     with advancing(advance) as compiled:
-        run_kernel(Scenario(rows, engine, flat_steps(10), 4, "least-requests", 0, []))
+        run_kernel(Scenario(rows, [OracleGroup(engine, flat_steps(10), 4)], "least-requests", 0, []))
     assert len([reason for reason in reasons if reason != GROW]) == 1
     assert len(reasons) < 12
     assert steps < 5

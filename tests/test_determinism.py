@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from harness import examples, flat_steps, outcomes, rows_of, run_kernel
 from hypothesis import given
-from oracle import Engine
+from oracle import Engine, Group
 from oracle.scenarios import Scenario, scenarios
 
 from sim.cluster import Cluster
@@ -24,7 +24,7 @@ def chat_scenario(router_seed: int, router: str = "lmetric") -> Scenario:
     """Conversations that come in bursts, so that many routing scores tie."""
     rows = rows_of(generate("chatbot", 0, {"requests": 500, "rate_per_s": 50.0, "clients": 4, "between_s": 1.0}))
     engine = Engine(num_blocks=4000, max_num_seqs=32, max_num_batched_tokens=2048, reserve_full_sequence=False)
-    return Scenario(rows, engine, flat_steps(10**10, 2048), 4, router, router_seed, [])
+    return Scenario(rows, [Group(engine, flat_steps(10**10, 2048), 4)], router, router_seed, [])
 
 
 def recorded_bytes(cluster: Cluster) -> bytes:
@@ -75,7 +75,7 @@ def test_ties_do_not_favour_an_instance() -> None:
     """Requests that each meet an idle cluster are spread over all instances."""
     scenario = chat_scenario(0, "least-requests")
     apart = [type(row)(10**15 * r, 5, 1) for r, row in enumerate(scenario.rows)]
-    lonely = Scenario(apart, scenario.engine, flat_steps(10, 2048), 4, "least-requests", 0, [])
+    lonely = Scenario(apart, [Group(scenario.groups[0].engine, flat_steps(10, 2048), 4)], "least-requests", 0, [])
     instances = [outcome.instance for outcome in outcomes(run_kernel(lonely))]
     # 500 draws of one in four: 125 each, with a standard deviation of 9.7.
     assert all(80 < instances.count(i) < 170 for i in range(4))

@@ -19,7 +19,7 @@ from harness import (
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_invariants import check_state
-from oracle import Engine, Row, run
+from oracle import Engine, Group, Row, run
 from oracle.eviction import POLICIES, decay
 from oracle.scenarios import Scenario
 from test_agreement import hardly_enough_blocks, qwen_scenario
@@ -73,7 +73,7 @@ def crowded_caches(draw: st.DrawFn) -> Scenario:
         eviction=draw(st.sampled_from(POLICIES)),
     )
     router = draw(st.sampled_from(["round-robin", "lmetric"]))
-    return Scenario(rows, engine, flat_steps(10), instances, router, draw(st.integers(0, 99)), operations=[])
+    return Scenario(rows, [Group(engine, flat_steps(10), instances)], router, draw(st.integers(0, 99)), operations=[])
 
 
 @examples(400)
@@ -128,7 +128,7 @@ BLOCKS = 6  # those of three such requests
 def alone(rows: list[Row], usable_blocks: int, eviction: str) -> Scenario:
     """Requests on one instance with blocks of two tokens."""
     engine = Engine(1 + usable_blocks, 2, max_num_seqs=4, max_num_batched_tokens=64, eviction=eviction)
-    return Scenario(rows, engine, flat_steps(10), 1, "round-robin", 0, [])
+    return Scenario(rows, [Group(engine, flat_steps(10), 1)], "round-robin", 0, [])
 
 
 def hits(eviction: str, prompts: str, classes: str = "") -> list[int]:

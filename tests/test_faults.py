@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from harness import after_every_event, flat_steps, kernel_requests, outcomes
 from oracle import Engine as OracleEngine
+from oracle import Group as OracleGroup
 from oracle import Operation as OracleOperation
 from oracle import Row
 from oracle import run as run_oracle
@@ -15,7 +16,7 @@ from scipy import stats
 from sim import SimError, make_scenario, simulate
 from sim.cluster import Cluster
 from sim.faults import INSTANCE_STREAM, NODE_STREAM, Faults, unit_stream
-from sim.kernel.build import Engine
+from sim.kernel.build import Engine, Group
 from sim.kernel.state import DONE, Sim
 from sim.kernel.steptime import StepTable
 from sim.operations import KINDS, PS_PER_S, Operation
@@ -42,8 +43,8 @@ def steady_rows(hours: float, per_s: float, seed: int = 0) -> list[Row]:
 def failing(rows: list[Row], instances: int, seed: int = 0, **options: Any) -> tuple[Cluster, Faults]:
     """A cluster whose instances fail, not yet run."""
     steps = StepTable(**vars(flat_steps(STEP_PS)))
-    cluster = Cluster(kernel_requests(rows), Engine(**ENGINE), steps, instances, "least-requests")
-    return cluster, Faults(cluster, FaultOptions(**options), gpus_per_instance=1, seed=seed)
+    cluster = Cluster(kernel_requests(rows), [Group(Engine(**ENGINE), steps, instances)], "least-requests")
+    return cluster, Faults(cluster, FaultOptions(**options), seed)
 
 
 def test_no_request_is_lost_or_answered_twice() -> None:
@@ -89,9 +90,8 @@ def test_the_oracle_sees_the_same(seed: int, detection_s: float) -> None:
         for event in cluster.log
         if event.kind in KINDS
     ]
-    expected = run_oracle(
-        rows, OracleEngine(**ENGINE), flat_steps(STEP_PS), 4, "least-requests", operations=operations, check=False
-    )
+    group = OracleGroup(OracleEngine(**ENGINE), flat_steps(STEP_PS), 4)
+    expected = run_oracle(rows, [group], "least-requests", operations=operations, check=False)
     assert outcomes(cluster) == expected
 
 
@@ -99,7 +99,7 @@ def test_a_hanging_instance_goes_on_taking_requests_until_it_is_found_out() -> N
     """Instance 0 hangs at 1 s, is found out at 5 s; request 2 is sent to it in between, and starts anew at 6 s."""
     rows = [Row(0, 4, 30), Row(0, 4, 200), Row(2 * PS_PER_S, 4, 10)]
     steps = StepTable(**vars(flat_steps(STEP_PS)))
-    cluster = Cluster(kernel_requests(rows), Engine(**ENGINE), steps, 2, "round-robin")
+    cluster = Cluster(kernel_requests(rows), [Group(Engine(**ENGINE), steps, 2)], "round-robin")
     cluster.run(
         [Operation(PS_PER_S + 1, "freeze", 0), Operation(5 * PS_PER_S, "fail", 0, backoff_ps=PS_PER_S)],
         sample_interval_ps=PS_PER_S,
@@ -115,9 +115,8 @@ def test_a_hanging_instance_goes_on_taking_requests_until_it_is_found_out() -> N
 
 def test_requests_on_an_instance_that_hangs_for_ever_are_an_error() -> None:
     cluster, _ = failing([Row(0, 4, 30)], 1, instance_mtbf_s=1e6)
-    plain = Cluster(
-        kernel_requests([Row(0, 4, 30)]), Engine(**ENGINE), StepTable(**vars(flat_steps(STEP_PS))), 1, "round-robin"
-    )
+    group = Group(Engine(**ENGINE), StepTable(**vars(flat_steps(STEP_PS))), 1)
+    plain = Cluster(kernel_requests([Row(0, 4, 30)]), [group], "round-robin")
     with pytest.raises(SimError, match=r"^operations: 1 requests can never be served: instance 0 hangs; fail and rep"):
         plain.run([Operation(PS_PER_S, "freeze", 0)])
     cluster.run()

@@ -4,7 +4,7 @@ import numpy as np
 from router_states import Choice, linear_steps
 
 from sim.cluster import Cluster
-from sim.kernel.build import Engine, Requests
+from sim.kernel.build import Engine, Group, Requests
 from sim.kernel.history import remember
 
 INSTANCES = 8
@@ -46,7 +46,7 @@ def serve(router: str) -> Cluster:
         **{name: np.zeros(65, np.int64) for name in ("decode_ps", "decode_kv_ps", "decode_window_ps")},
         decode_generated_ps=np.zeros(65, np.int64),
     )
-    cluster = Cluster(hot_prefix(share=0.9), engine, steps, INSTANCES, router, router_seed=1)
+    cluster = Cluster(hot_prefix(share=0.9), [Group(engine, steps, INSTANCES)], router, router_seed=1)
     cluster.run()
     return cluster
 

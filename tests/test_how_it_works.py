@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from oracle import Engine, Row
+from oracle import Engine, Group, Row
 from oracle import run as run_oracle
 
 from docs.draw.worked_example import ENGINE, NAMES, PS_PER_MS, REQUESTS, SEGMENTS, STEPS, Jump, run, state_at
@@ -94,7 +94,7 @@ def test_blocks_at_the_end(example: tuple[Sim, list[Jump]]) -> None:
 def test_the_oracle_agrees(example: tuple[Sim, list[Jump]]) -> None:
     sim, _ = example
     rows = [Row(*map(int, row)) for row in zip(*REQUESTS, strict=True)]
-    outcomes = run_oracle(rows, Engine(**ENGINE._asdict()), STEPS, 1, "round-robin")
+    outcomes = run_oracle(rows, [Group(Engine(**ENGINE._asdict()), STEPS, 1)], "round-robin")
     assert [outcome.hit_tokens for outcome in outcomes] == sim.req["hit"].tolist()
     assert [outcome.first_token_ps for outcome in outcomes] == sim.req["first_token"].tolist()
     assert [outcome.finish_ps for outcome in outcomes] == sim.req["finish"].tolist()

@@ -18,7 +18,7 @@ from harness import (
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_invariants import check_state, check_work
-from oracle import Engine, Row
+from oracle import Engine, Group, Row
 from oracle.scenarios import Scenario, scenarios
 
 from sim.cluster import Cluster
@@ -115,7 +115,7 @@ def test_the_future_output_length_changes_no_choice(router: str) -> None:
         lengths = np.random.default_rng(least_output_tokens).integers(0, 300, 120) + least_output_tokens
         rows = [Row(*row) for row in zip(arrivals_ps, input_tokens, lengths.tolist(), strict=True)]
         engine = Engine(num_blocks=120 * 1000, block_size=4, max_num_seqs=20, max_num_batched_tokens=60)
-        cluster = run_kernel(Scenario(rows, engine, flat_steps(10), 5, router, 7, []))
+        cluster = run_kernel(Scenario(rows, [Group(engine, flat_steps(10), 5)], router, 7, []))
         assert cluster.state.req["finish"].min() > 2000
         return cluster.state.req["instance"].tolist()
 
@@ -170,7 +170,7 @@ def test_runs_whose_pools_grow_several_times_agree() -> None:
         input_tokens = shared_tokens + int(random.integers(1, 12))
         rows.append(Row(40 * r, input_tokens, int(random.integers(1, 9)), 0, -1, 0, source, shared_tokens))
     engine = Engine(num_blocks=2000, block_size=2, max_num_seqs=2, max_num_batched_tokens=16)
-    scenario = Scenario(rows, engine, flat_steps(10), 6, "random", 1, [])
+    scenario = Scenario(rows, [Group(engine, flat_steps(10), 6)], "random", 1, [])
     assert count_growths(scenario) >= 4
     assert_agreement(scenario)
 
@@ -214,7 +214,7 @@ def test_an_instance_is_busy_exactly_while_it_has_requests(scenario: Scenario) -
 @given(without_operations())
 def test_priority_order_is_respected(scenario: Scenario) -> None:
     """No request is scheduled for the first time while a more urgent one has been waiting for its own first time."""
-    scenario = replace(scenario, engine=replace(scenario.engine, queue="priority"))
+    scenario = scenario.with_engines(queue="priority")
     req = run_kernel(scenario).state.req
     order = [(int(req["priority"][r]), int(req["arrival"][r]), r) for r in range(len(req))]
     for a in range(len(req)):
@@ -229,7 +229,7 @@ def test_priority_order_is_respected(scenario: Scenario) -> None:
 @examples(150)
 @given(without_operations())
 def test_the_first_to_arrive_is_the_first_to_be_scheduled(scenario: Scenario) -> None:
-    scenario = replace(scenario, engine=replace(scenario.engine, queue="fcfs"))
+    scenario = scenario.with_engines(queue="fcfs")
     req = run_kernel(scenario).state.req
     for i in range(scenario.instances):
         mine = np.flatnonzero(req["instance"] == i)

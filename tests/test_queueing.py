@@ -20,7 +20,7 @@ from harness import LONGEST_REQUEST_TOKENS, PS_PER_S
 from scipy import stats
 
 from sim.cluster import Cluster
-from sim.kernel.build import Engine, Requests
+from sim.kernel.build import Engine, Group, Requests
 from sim.kernel.steptime import StepTable
 
 BATCHES = 40
@@ -99,7 +99,7 @@ def serve(
         prefix_caching=False,
         async_scheduling=False,
     )
-    cluster = Cluster(requests, engine, steps, instances=1, router="round-robin")
+    cluster = Cluster(requests, [Group(engine, steps, 1)], router="round-robin")
     cluster.run(sample_interval_ps=int(arrival_ps[-1]) // SAMPLES)
     req, samples = cluster.state.req, cluster.samples()
     in_system = (samples.running + samples.waiting)[:, 0]

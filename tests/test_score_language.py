@@ -33,6 +33,7 @@ VALUES = {
     "new_tokens": [60, 10, 100],
     "decode_kv": SEEN["decode_kv"],
     "kv_used": [0.1, 0.2, 0.0],
+    "weight": [1, 1, 1],
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import assert_same, examples, in_slices_of_time, kernel_requests, outcomes
+from harness import assert_same, examples, in_slices_of_time, kernel_groups, kernel_requests, outcomes
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import Row
@@ -14,7 +14,7 @@ from router_states import linear_steps
 
 from sim.cluster import Cluster
 from sim.errors import SimError
-from sim.kernel.build import Engine
+from sim.kernel.build import Engine, Group
 from sim.kernel.indicators import hit_tokens
 from sim.kernel.prefix_index import note_prefix
 from sim.kernel.router_memory import RouterMemory
@@ -39,7 +39,7 @@ def views(rows: Sequence[Row], memory: RouterMemory, instances: int = 1) -> list
         seen.append(view)
         return 0
 
-    Cluster(kernel_requests(rows), ENGINE, ten_ps_steps(), instances, router, memory=memory).run()
+    Cluster(kernel_requests(rows), [Group(ENGINE, ten_ps_steps(), instances)], router, memory=memory).run()
     return seen
 
 
@@ -74,12 +74,9 @@ def run_late(
     scenario: Scenario, router: str | PythonRouter, memory: RouterMemory, options: dict[str, Any] | None = None
 ) -> Cluster:
     """The scenario with a router of these options and this memory; requests may be stranded."""
-    steps = StepTable(**vars(scenario.steps))
     cluster = Cluster(
         kernel_requests(scenario.rows),
-        Engine(**vars(scenario.engine)),
-        steps,
-        scenario.instances,
+        kernel_groups(scenario.groups),
         router,
         scenario.router_seed,
         router_options=options,
@@ -123,7 +120,7 @@ def test_a_refresh_before_a_failure_does_not_know_of_it() -> None:
 
     rows = [Row(0, 8, 50), Row(17, 4, 1), Row(25, 4, 1)]
     memory = RouterMemory(requests_every_ps=10)
-    cluster = Cluster(kernel_requests(rows), ENGINE, ten_ps_steps(), 2, router, memory=memory)
+    cluster = Cluster(kernel_requests(rows), [Group(ENGINE, ten_ps_steps(), 2)], router, memory=memory)
     cluster.run([Operation(15, "fail", 0)])
     assert seen == [[0, 0], [1, 0], [1, 0], [0, 1]]
 
@@ -187,7 +184,7 @@ SHARING = [
 
 
 def index_of(memory: RouterMemory) -> Cluster:
-    return Cluster(kernel_requests(SHARING), ENGINE, ten_ps_steps(), 2, "lmetric", memory=memory)
+    return Cluster(kernel_requests(SHARING), [Group(ENGINE, ten_ps_steps(), 2)], "lmetric", memory=memory)
 
 
 def hits(cluster: Cluster, request: int) -> list[int]:

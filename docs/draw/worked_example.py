@@ -9,7 +9,7 @@ import numpy as np
 
 from sim.cluster import Cluster
 from sim.kernel.advance import advance
-from sim.kernel.build import Engine, Requests
+from sim.kernel.build import Engine, Group, Requests
 from sim.kernel.indirect import router_address
 from sim.kernel.state import DECODE, NEVER, NONE, PAUSE, PREFILL, Sim
 from sim.kernel.steptime import StepTable, jump_ps
@@ -72,7 +72,7 @@ class Jump(NamedTuple):
 
 
 def cluster() -> Cluster:
-    return Cluster(REQUESTS, ENGINE, STEPS, instances=1, router="round-robin")
+    return Cluster(REQUESTS, [Group(ENGINE, STEPS, 1)], router="round-robin")
 
 
 def state_at(time_ms: float) -> Sim:

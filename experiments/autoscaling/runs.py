@@ -98,8 +98,8 @@ def _run(workload: Workload, fleet: dict[str, Any]) -> Result:
 
 def _outcome(name: str, result: Result, day_s: float, bins: int = 96) -> Outcome:
     """The day alone: conversations go on for hours after it, on a fleet that nobody would keep for them."""
-    scenario, cluster = result.scenario, result.cluster
-    fleet = fleet_summary(cluster.log, len(cluster.status), round(day_s * PS_PER_S), scenario.tp * scenario.pp)
+    cluster = result.cluster
+    fleet = fleet_summary(cluster.log, round(day_s * PS_PER_S), cluster.gpus)
     table = result.requests[result.requests["arrival_s"] < day_s]
     good = ((table["ttft_s"] <= TTFT_S) & ~(table["tpot_s"] > TPOT_S)).to_numpy()  # a single token has no TPOT
     edges_s = np.linspace(0.0, day_s, bins + 1)

@@ -10,7 +10,7 @@ import numpy as np
 import simpy
 
 from ..cluster import Cluster
-from ..errors import SimError
+from ..errors import SimError, unknown_name
 from ..operations import DRAINING, PS_PER_S, READY, STARTING
 from ..scenario import AutoscalerOptions
 from .registry import find_autoscaler
@@ -19,7 +19,7 @@ from .watch import RequestWatch
 
 
 class Scaler:
-    """Keeps the fleet of ``cluster`` at the size that a policy wants, within the limits of ``options``.
+    """Keeps a group of ``cluster`` at the size that a policy wants, within the limits of ``options``.
 
     ``policy`` stands in for the options' own; ``front_end_s`` is as in `RequestWatch`. Raises `SimError` for options
     that make no sense.
@@ -32,9 +32,11 @@ class Scaler:
         front_end_s: np.ndarray,
         policy: PythonAutoscaler | None = None,
     ) -> None:
-        if not options.min_instances <= len(cluster.status) <= options.max_instances:
+        self._group = _find_group(cluster, options)
+        instances = cluster.groups[self._group].instances
+        if not options.min_instances <= instances <= options.max_instances:
             raise SimError(
-                f"instances: {len(cluster.status)} is not within autoscaler.min_instances {options.min_instances} and "
+                f"instances: {instances} is not within autoscaler.min_instances {options.min_instances} and "
                 f"max_instances {options.max_instances}; start with a number that the autoscaler may keep"
             )
         self._cluster = cluster
@@ -60,6 +62,11 @@ class Scaler:
             self._cluster.stop_drained()
             self._scale(self._view())
 
+    def _with_status(self, status: str) -> list[int]:
+        """Its instances that have this status."""
+        group = self._cluster.state.inst["group"]
+        return [i for i in self._cluster.with_status(status) if group[i] == self._group]
+
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def _view(self) -> FleetView:
@@ -69,7 +76,7 @@ class Scaler:
         seen = cluster.look(now_ps)
         busy_ps = seen.busy_ps - np.pad(self._seen_busy_ps, (0, len(seen.busy_ps) - len(self._seen_busy_ps)))
         self._seen_busy_ps = seen.busy_ps
-        ready = cluster.with_status(READY)
+        ready = self._with_status(READY)
         held = self._watch.held_requests(cluster.state)
         latencies = self._latencies(now_ps)
 
@@ -79,15 +86,15 @@ class Scaler:
         return FleetView(
             time_s=now_ps / PS_PER_S,
             ready=len(ready),
-            starting=len(cluster.with_status(STARTING)),
-            draining=len(cluster.with_status(DRAINING)),
+            starting=len(self._with_status(STARTING)),
+            draining=len(self._with_status(DRAINING)),
             cold_start_s=options.cold_start_s,
             interval_s=options.interval_s,
             window_s=options.window_s,
             waiting_per_instance=mean(seen.waiting, held),
             running_per_instance=mean(seen.running),
             busy_fraction=mean(busy_ps) / PS_PER_S / options.interval_s,
-            kv_used_fraction=mean(seen.blocks_used) / cluster.engine.usable_blocks,
+            kv_used_fraction=mean(seen.blocks_used / cluster.state.inst["usable"]),
             arrivals_per_s=self._watch.arrivals_per_s(now_ps / PS_PER_S),
             attainment=min((float((over <= 1).mean()) for over in latencies), default=math.nan),
             pressure=max((float(np.quantile(over, options.attainment)) for over in latencies), default=math.nan),
@@ -127,18 +134,27 @@ class Scaler:
 
     def _grow(self, count: int, reason: str) -> None:
         """Take draining instances back, the last first, and add the rest."""
-        draining = self._cluster.with_status(DRAINING)[::-1][:count]
+        draining = self._with_status(DRAINING)[::-1][:count]
         for i in draining:
             self._cluster.undrain(i, reason)
         for _ in range(count - len(draining)):
-            self._cluster.add(round(self._options.cold_start_s * PS_PER_S), reason)
+            self._cluster.add(self._group, round(self._options.cold_start_s * PS_PER_S), reason)
 
     def _shrink(self, count: int, reason: str) -> None:
         """Drain instances: those that are starting first, the last first, then those with the fewest requests."""
         inst = self._cluster.state.inst
-        starting = self._cluster.with_status(STARTING)[::-1]
+        starting = self._with_status(STARTING)[::-1]
         requests = inst["waiting"] + inst["running"]
-        ready = sorted(self._cluster.with_status(READY), key=lambda i: (requests[i], -i))
+        ready = sorted(self._with_status(READY), key=lambda i: (requests[i], -i))
         for i in [*starting, *ready][:count]:
             self._cluster.drain(i, reason)
         self._cluster.stop_drained()
+
+
+def _find_group(cluster: Cluster, options: AutoscalerOptions) -> int:
+    names = [group.name for group in cluster.groups]
+    if options.group is None and len(names) > 1:
+        raise SimError(f"autoscaler.group: the fleet has several groups; name the one to scale: {', '.join(names)}")
+    if options.group is not None and options.group not in names:
+        raise SimError(unknown_name("autoscaler.group", options.group, names))
+    return 0 if options.group is None else names.index(options.group)

@@ -19,7 +19,7 @@ class _Tick(NamedTuple):
 class RequestWatch:
     """Arrivals and latencies of the last ``window_s``. The cost of an update grows with the requests in the system.
 
-    ``front_end_s`` is what the server's front end adds to the TTFT of each request.
+    ``front_end_s`` [groups, requests] is what the front end of each group's server adds to the TTFT of each request.
     """
 
     def __init__(self, window_s: float, front_end_s: np.ndarray) -> None:
@@ -53,7 +53,8 @@ class RequestWatch:
 
     def _ttft_s(self, sim: Sim, first: np.ndarray) -> np.ndarray:
         req = sim.req
-        return (req["first_token"][first] - req["arrival"][first]) / PS_PER_S + self._front_end_s[first]
+        front_end_s = self._front_end_s[sim.inst["group"][req["instance"][first]], first]
+        return (req["first_token"][first] - req["arrival"][first]) / PS_PER_S + front_end_s
 
     def arrivals_per_s(self, now_s: float) -> float:
         """Recent arrivals; over the time since the start while that is shorter than the window."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..console import assignment, set_field
-from ..deployment import deployment
+from ..deployment import deployments
 from ..errors import SimError
 from ..routing import find_router, parse_router, router_label
 from ..scenario import Scenario, WorkloadSource, make_scenario, read_scenario
@@ -65,7 +65,7 @@ def check_policies(policies: Sequence[Policy]) -> None:
     first = policies[0]
     for policy in policies:
         find_router(policy.scenario.router, policy.scenario.router_options)
-        deployment(policy.scenario)
+        deployments(policy.scenario)
         if _located(policy.scenario.workload) != _located(first.scenario.workload):
             raise SimError(
                 f"{policy.name}: workload: is not that of {first.name}; policies are compared on the same one"

@@ -24,7 +24,7 @@ def blocks_for(sim, tokens):
 def wanted(sim, r, computed, budget):
     """Tokens that a request in prefill gets in a step with ``budget`` tokens left."""
     tokens = min(known_tokens(sim, r) - computed, budget)
-    threshold = sim.cluster[0].threshold
+    threshold = sim.group[sim.inst[sim.req[r].instance].group].threshold
     return min(tokens, threshold) if threshold > 0 else tokens
 
 
@@ -46,18 +46,19 @@ def admit(sim, i, budget, scheduled, finished):
     whether the head of the queue has to wait for the next step's schedule.
     """
     cluster, inst = sim.cluster[0], sim.inst[i]
-    if cluster.by_match and inst.running < cluster.max_seqs:
+    group = sim.group[inst.group]
+    if cluster.by_match and inst.running < group.max_seqs:
         order_by_match(sim, i)
-    while inst.waiting > 0 and budget > 0 and inst.running < cluster.max_seqs:
+    while inst.waiting > 0 and budget > 0 and inst.running < group.max_seqs:
         r = inst.queue_root
         req = sim.req[r]
-        if req.joined > scheduled or inst.running + finished >= cluster.max_seqs:
+        if req.joined > scheduled or inst.running + finished >= group.max_seqs:
             if inst.running > 0:
                 return True
             scheduled, finished = cluster.clock, 0
         known = known_tokens(sim, r)
         hit_blocks, deepest, idle_hits = look_up(sim, i, r, known)
-        tokens = call_grant(cluster.grant, sim, r, hit_blocks, idle_hits, budget)
+        tokens = call_grant(group.grant, sim, r, hit_blocks, idle_hits, budget)
         if tokens == 0:
             return False
         hit = hit_blocks * cluster.block_size
@@ -89,7 +90,7 @@ def admit_as_scheduled(sim, i, budget):
     """
     cluster, inst = sim.cluster[0], sim.inst[i]
     scheduled, finished = cluster.clock, 0
-    if cluster.asynchronous and inst.last_end == cluster.clock:
+    if sim.group[inst.group].asynchronous and inst.last_end == cluster.clock:
         scheduled, finished = inst.last_start, inst.last_finished
     return admit(sim, i, budget, scheduled, finished)
 
@@ -101,7 +102,7 @@ def stay_blocked(sim, i):
     Seats and free blocks only get fewer, and so do the hits, unless somebody in the batch fills them.
     """
     inst = sim.inst[i]
-    if inst.waiting == 0 or inst.running == sim.cluster[0].max_seqs:
+    if inst.waiting == 0 or inst.running == sim.group[inst.group].max_seqs:
         return True
     return order_stays(sim, i) and not may_hit_growth(sim, i, inst.queue_root)
 

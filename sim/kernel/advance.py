@@ -37,7 +37,7 @@ def _pools_suffice(sim):
     slots = cluster.most_new_slots
     return (
         len(sim.slot) - cluster.used_slots >= slots
-        and len(sim.piece) - cluster.used_pieces >= slots + min(cluster.used_slots, sim.inst[0].usable)
+        and len(sim.piece) - cluster.used_pieces >= slots + min(cluster.used_slots, cluster.most_usable)
         and len(sim.holder) - cluster.holders_end >= slots << (cluster.largest_class + 1)
     )
 

@@ -1,5 +1,6 @@
 """Laying out the kernel's state before a run, and enlarging it during one."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -69,19 +70,32 @@ class Engine(NamedTuple):
         return int(self.watermark * self.usable_blocks)
 
 
+class Group(NamedTuple):
+    """Like instances: their engine, its step times, and how many they are before the first event."""
+
+    engine: Engine
+    steps: StepTable
+    instances: int
+    weight: float = 1.0  # the share of the load that an instance should have, relative to those of other groups
+    name: str = ""  # in messages and results
+    gpus: int = 1  # of an instance
+
+
 def build(
     requests: Requests,
-    engine: Engine,
-    steps: StepTable,
-    instances: int,
+    groups: Sequence[Group],
     router_seed: int,
     memory: RouterMemory = RouterMemory(),  # noqa: B008 - immutable
     warm_up_ps: int = 0,
 ) -> Sim:
-    """The state before the first event. ``router_seed`` is the 64-bit start of the router's random stream.
+    """The state before the first event, instances group by group. ``router_seed`` is the 64-bit start of the router's
+    random stream.
 
-    The inter-token latencies of requests that arrive before ``warm_up_ps`` have a histogram of their own, the last.
+    All groups have the block size, prefix caching, eviction and queue of the first. The inter-token latencies of
+    requests that arrive before ``warm_up_ps`` have a histogram of their own, the last.
     """
+    engines = [group.engine for group in groups]
+    engine = engines[0]
     count = len(requests.input_tokens)
     shares = requests.prefix_request if engine.prefix_caching else np.full(count, NONE)
     parent, end = grow_forest(
@@ -93,35 +107,24 @@ def build(
     seg = np.zeros(len(parent), state.SEGMENT)
     lay_out_segments(seg, count, parent, end, engine.block_size)
 
-    seats = max(1, min(engine.max_num_seqs, count))
+    seats = max(1, min(max(engine.max_num_seqs for engine in engines), count))
     cluster = np.zeros(1, state.CLUSTER)
     for name in ("due_root", "held_head", "held_tail", "asked", "free_slot", "free_piece"):
         cluster[name] = NONE
     cluster["random"] = np.uint64(router_seed)
     cluster["warm_up"] = warm_up_ps
     cluster["block_size"] = engine.block_size
-    cluster["max_seqs"] = engine.max_num_seqs
-    cluster["max_tokens"] = engine.step_tokens
-    cluster["microbatch_tokens"] = engine.microbatch_tokens
-    cluster["stages"] = engine.stages
-    cluster["threshold"] = engine.long_prefill_token_threshold
+    cluster["most_usable"] = max(engine.usable_blocks for engine in engines)
     cluster["caching"] = engine.prefix_caching
     cluster["eviction"] = state.EVICTIONS.index(engine.eviction)
-    cluster["reserve"] = engine.reserve_full_sequence
-    queue, policy = QUEUES[engine.queue], BATCHINGS[engine.batching]
+    queue = QUEUES[engine.queue]
     cluster["ranked"] = queue.rank is not None
     cluster["by_match"] = queue.by_match
-    cluster["schedule"] = compiled_address(policy.schedule, 1)
-    cluster["grant"] = compiled_address(policy.grant, 4)
-    cluster["asynchronous"] = engine.async_scheduling
-    cluster["watermark_blocks"] = engine.watermark_blocks
-    cluster["prefill_step"] = steps.prefill_step_ps
-    cluster["mixed_step"] = steps.mixed_step_ps
-    cluster["prefill_context"] = steps.prefill_context_ps
-    cluster["window_tokens"] = steps.window_tokens
+    cluster["weighted"] = len({group.weight for group in groups}) > 1
     # Each new slot owns a newly full block of some chunk, or is the tail of a request that finishes or is preempted.
     # Each of those requests may also split a piece.
-    cluster["most_new_slots"] = engine.step_tokens // engine.block_size + 3 * seats + 8
+    most_tokens = max(engine.step_tokens for engine in engines)
+    cluster["most_new_slots"] = most_tokens // engine.block_size + 3 * seats + 8
 
     set_router_limits(cluster, memory, seg)
 
@@ -139,6 +142,7 @@ def build(
     inst = np.zeros(0, state.INSTANCE)
     sim = Sim(
         cluster=cluster,
+        group=np.concatenate([_group_record(group) for group in groups]),
         req=req,
         inst=inst,
         shown=inst.copy() if any(memory.periods_ps) else inst,
@@ -163,29 +167,62 @@ def build(
         **router_arrays(memory, count, len(seg)),
         finishing=np.zeros(seats, np.int64),
         roots=order.astype(np.int64),
-        by_tokens=_records(state.BY_TOKENS, steps.linear_ps, steps.prefill_ps, steps.prefill_pair),
-        by_seqs=_records(
-            state.BY_SEQUENCES,
-            steps.sequence_ps,
-            steps.decode_ps,
-            steps.decode_kv_ps,
-            steps.decode_window_ps,
-            steps.decode_generated_ps,
-        ),
-        pairs=np.ascontiguousarray(steps.pairs, np.int64),
+        **_step_tables([group.steps for group in groups]),
         itl_edges_ps=edges,
         itl_counts=np.zeros((itl_classes, len(edges) - 1), np.int64),
         itl_class=np.where(early, itl_classes - 1, requests.itl_class).astype(np.int64),
         decoding_of=np.zeros((0, itl_classes), np.int64),
     )
-    return grow_pools(add_instances(sim, instances, engine.usable_blocks))
+    for at, group in enumerate(groups):
+        sim = add_instances(sim, at, group.instances)
+    return grow_pools(sim)
 
 
-def _records(kind: np.dtype, *columns: np.ndarray) -> np.ndarray:
-    table = np.empty(len(columns[0]), kind)
-    for name, column in zip(kind.names or (), columns, strict=True):
-        table[name] = column
-    return table
+def _group_record(group: Group) -> np.ndarray:
+    engine, steps, policy = group.engine, group.steps, BATCHINGS[group.engine.batching]
+    record = np.zeros(1, state.GROUP)
+    record["max_seqs"] = engine.max_num_seqs
+    record["max_tokens"] = engine.step_tokens
+    record["microbatch_tokens"] = engine.microbatch_tokens
+    record["stages"] = engine.stages
+    record["threshold"] = engine.long_prefill_token_threshold
+    record["reserve"] = engine.reserve_full_sequence
+    record["asynchronous"] = engine.async_scheduling
+    record["watermark_blocks"] = engine.watermark_blocks
+    record["usable"] = engine.usable_blocks
+    record["schedule"] = compiled_address(policy.schedule, 1)
+    record["grant"] = compiled_address(policy.grant, 4)
+    record["prefill_step"] = steps.prefill_step_ps
+    record["mixed_step"] = steps.mixed_step_ps
+    record["prefill_context"] = steps.prefill_context_ps
+    record["window_tokens"] = steps.window_tokens
+    record["weight"] = group.weight
+    return record
+
+
+def _step_tables(steps: list[StepTable]) -> dict[str, np.ndarray]:
+    """A row a group; what is beyond the longest request in all of them is left out of the pairs."""
+    positions = min(len(one.pairs) for one in steps)
+    return {
+        "by_tokens": _rows(state.BY_TOKENS, [(one.linear_ps, one.prefill_ps, one.prefill_pair) for one in steps]),
+        "by_seqs": _rows(
+            state.BY_SEQUENCES,
+            [
+                (one.sequence_ps, one.decode_ps, one.decode_kv_ps, one.decode_window_ps, one.decode_generated_ps)
+                for one in steps
+            ],
+        ),
+        "pairs": np.stack([one.pairs[:positions] for one in steps]).astype(np.int64, copy=False),
+    }
+
+
+def _rows(kind: np.dtype, groups: list[tuple[np.ndarray, ...]]) -> np.ndarray:
+    """Tables of records from their columns, as many rows as tables; shorter ones end in zeros."""
+    rows = np.zeros((len(groups), max(len(columns[0]) for columns in groups)), kind)
+    for row, columns in zip(rows, groups, strict=True):
+        for name, column in zip(kind.names or (), columns, strict=True):
+            row[name][: len(column)] = column
+    return rows
 
 
 _NONE_AT_FIRST = (
@@ -224,9 +261,9 @@ def _fill_requests(req, arrival_ps, input_tokens, output_tokens, priority, paren
             req[parent[r]].first_child = r
 
 
-def add_instances(sim: Sim, count: int, usable_blocks: int) -> Sim:
-    """``count`` further instances, empty and not accepting yet. The arrays are new: use the returned state from here
-    on.
+def add_instances(sim: Sim, group: int, count: int) -> Sim:
+    """``count`` further instances of a group, empty and not accepting yet. The arrays are new: use the returned state
+    from here on.
     """
     inst = np.zeros(count, state.INSTANCE)
     for name in ("queue_root", "run_head", "run_tail", "prefill_head", "prefill_tail", "lru_head", "lru_tail"):
@@ -234,8 +271,8 @@ def add_instances(sim: Sim, count: int, usable_blocks: int) -> Sim:
     inst["newest_decode"] = NONE
     inst["last_end"] = NONE
     inst["round_start"] = NONE
-    inst["usable"] = usable_blocks
-    inst["blank"] = usable_blocks
+    inst["group"] = group
+    inst["usable"] = inst["blank"] = sim.group["usable"][group]
     queue = np.zeros((count, sim.queue.shape[1]), state.QUEUE)
     queue["root"] = NONE
     total = len(sim.inst) + count
@@ -287,7 +324,7 @@ def grow_pools(sim: Sim) -> Sim:
         slot["segment"][len(sim.slot) :] = NONE
         sim = replace(sim, slot=slot)
     pieces = int(cluster["used_pieces"])
-    held = margin + min(slots, int(sim.inst["usable"].max(initial=0)))
+    held = margin + min(slots, int(cluster["most_usable"]))
     if len(sim.piece) - pieces < held:
         piece, cluster["free_piece"] = _grown_pool(
             sim.piece, "deeper", int(cluster["free_piece"]), 2 * pieces + 2 * held

@@ -113,7 +113,7 @@ def window_kv(sim, i):
     """With a sliding window: the KV tokens in it that the batch reads in this iteration; how many of its requests read
     one more in the next; and for how many iterations times then form an arithmetic series.
     """
-    inst, window = sim.inst[i], sim.cluster[0].window_tokens
+    inst, window = sim.inst[i], sim.group[sim.inst[i].group].window_tokens
     tokens, growing, steady = 0, 0, LONGEST_JUMP
     for at in range(inst.due):
         computed = sim.req[sim.heap[i, at].request].anchor + inst.iteration + 1
@@ -164,7 +164,7 @@ def cut_jump(sim, i):
     first that ends at or after now, or with asynchronous scheduling the next.
     """
     inst = sim.inst[i]
-    iterations = started_iterations(sim, i) + sim.cluster[0].asynchronous
+    iterations = started_iterations(sim, i) + sim.group[inst.group].asynchronous
     if inst.planned > iterations:
         inst.planned = iterations
         set_event(sim, i, inst.start + jump_ps(inst.step_ps, inst.slope_ps, iterations))

@@ -23,11 +23,11 @@ def settle(sim, r, i):
 
 
 @inlined
-def _count_groups(sim, r, change):
-    """Request ``r`` enters the window or leaves it: each segment of its path is a group."""
+def _count_crowds(sim, r, change):
+    """Request ``r`` enters the window or leaves it: each segment of its path has a crowd."""
     x = r
     while x != NONE:
-        sim.group[x].requests += change
+        sim.crowd[x].requests += change
         x = sim.seg[x].parent
 
 
@@ -39,8 +39,8 @@ def expire(sim, window_ps):
         entry = sim.log[cluster.expired]
         sim.recent[entry.instance].requests -= 1
         sim.recent[entry.instance].new_tokens -= entry.new_tokens
-        if len(sim.group) > 0:
-            _count_groups(sim, entry.request, -1)
+        if len(sim.crowd) > 0:
+            _count_crowds(sim, entry.request, -1)
         cluster.expired += 1
 
 
@@ -56,6 +56,6 @@ def remember(sim, r, i, new_tokens):
     cluster.logged += 1
     sim.recent[i].requests += 1
     sim.recent[i].new_tokens += new_tokens
-    if len(sim.group) > 0:
-        _count_groups(sim, r, 1)
+    if len(sim.crowd) > 0:
+        _count_crowds(sim, r, 1)
     return i

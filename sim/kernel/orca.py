@@ -58,10 +58,10 @@ def _orca(sim, i):
 @batching("static", _grant_prompt, whole_prompts=True)
 def _static(sim, i):
     """a batch at a time: nobody is admitted before all of it have finished"""
-    cluster, inst = sim.cluster[0], sim.inst[i]
+    inst = sim.inst[i]
     if inst.running > 0:
         schedule_in_order(sim, i)
     else:
         inst.promised = 0
-        admit(sim, i, cluster.max_tokens, cluster.clock, 0)
+        admit(sim, i, sim.group[inst.group].max_tokens, sim.cluster[0].clock, 0)
     return 1

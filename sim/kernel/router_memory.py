@@ -17,7 +17,7 @@ class RouterMemory(NamedTuple):
     session: np.ndarray | None = None  # a column each of the workload; -1 or None: none
     client: np.ndarray | None = None
     keeps_log: bool = False
-    watches_groups: bool = False
+    watches_crowds: bool = False
     requests_every_ps: int = 0  # between refreshes of what the router sees; 0 = always fresh
     tokens_every_ps: int = 0
     kv_every_ps: int = 0
@@ -48,7 +48,7 @@ def router_arrays(memory: RouterMemory, requests: int, segments: int) -> dict[st
         "home": np.full(int(session.max(initial=0)) + 1, NONE, np.int64),
         "log": np.zeros(1024 if memory.keeps_log else 1, state.ROUTED),
         "recent": np.zeros(0, state.RECENT),
-        "group": np.zeros(segments if memory.watches_groups else 0, state.GROUP),
+        "crowd": np.zeros(segments if memory.watches_crowds else 0, state.CROWD),
         "note": np.zeros(0, state.NOTE),
         "first_note": np.full(segments if memory.prefix_index != CACHES else 0, NONE, np.int64),
         "noted": np.zeros(0, state.NOTED),

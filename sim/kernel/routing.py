@@ -33,7 +33,8 @@ class Router:
 
     ``details`` are further paragraphs: its formula and where that is from.
     ``tallies`` names what it counts in ``sim.tally``, for the summary. Only a policy that ``keeps_log`` of its
-    decisions may call `history.remember`; only one that ``watches_groups`` has ``sim.group``.
+    decisions may call `history.remember`; only one that ``watches_crowds`` has ``sim.crowd``. One that ``weighs`` heeds
+    the weights of groups.
     """
 
     name: str
@@ -42,7 +43,8 @@ class Router:
     options: Mapping[str, Option] = field(default_factory=dict)
     tallies: tuple[str, ...] = ()
     keeps_log: bool = False
-    watches_groups: bool = False
+    watches_crowds: bool = False
+    weighs: bool = False
     details: tuple[str, ...] = ()
 
 
@@ -54,7 +56,8 @@ def router(
     options: Mapping[str, Option] | None = None,
     tallies: tuple[str, ...] = (),
     keeps_log: bool = False,
-    watches_groups: bool = False,
+    watches_crowds: bool = False,
+    weighs: bool = False,
 ) -> Callable[[Callable], Any]:
     """Register a policy under ``name``, compiled at its first use. The first paragraph of its docstring describes it to
     users, in a line; the others are its details. The rest is as in `Router`.
@@ -66,7 +69,8 @@ def router(
         description, details = described(function)
         # Kept on disk only where `drop_stale_cache` sees that what it was compiled with has changed.
         policy = (compiled if function.__module__.startswith("sim.") else compiled_anew)(function)
-        ROUTERS[name] = Router(name, description, policy, options or {}, tallies, keeps_log, watches_groups, details)
+        kept = (keeps_log, watches_crowds, weighs)
+        ROUTERS[name] = Router(name, description, policy, options or {}, tallies, *kept, details)
         return policy
 
     return register
@@ -93,6 +97,27 @@ def lowest_score(sim):
             if score[best] == lowest:
                 skip -= 1
     return sim.accepting[best]
+
+
+@inlined
+def weight_of(sim, i):
+    """The weight of an instance's group."""
+    return sim.group[sim.inst[i].group].weight
+
+
+@inlined
+def weigh(sim):
+    """Divide each ``sim.score``, a load, by the weight of its instance."""
+    if sim.cluster[0].weighted:
+        for a in range(sim.cluster[0].accepting):
+            sim.score[a] /= weight_of(sim, sim.accepting[a])
+
+
+@inlined
+def lightest(sim):
+    """`lowest_score` of loads that count by weight."""
+    weigh(sim)
+    return lowest_score(sim)
 
 
 EXCLUDED = math.inf  # the score of an instance that must not be chosen while there is another

@@ -22,12 +22,12 @@ def schedule_at_once(sim, i):
 
     The batch takes one token each and its blocks in one go.
     """
-    cluster, inst = sim.cluster[0], sim.inst[i]
+    inst = sim.inst[i]
     if inst.entangled > 0 or inst.parked > 0:
         return -1
     needed = growth(sim, i, inst.iteration, 1)
     batch_blocks = needed
-    budget = max(0, cluster.max_tokens - inst.decoding)
+    budget = max(0, sim.group[inst.group].max_tokens - inst.decoding)
     left = budget
     r = inst.prefill_head
     while r != NONE:
@@ -118,6 +118,6 @@ def schedule_in_order(sim, i):
     """
     budget = schedule_at_once(sim, i) if prefills_are_newest(sim, i) else -1
     if budget < 0:
-        budget = schedule_one_by_one(sim, i, sim.cluster[0].max_tokens, True, True)
+        budget = schedule_one_by_one(sim, i, sim.group[sim.inst[i].group].max_tokens, True, True)
         sim.inst[i].grown = 1
     return budget

@@ -124,7 +124,7 @@ def _sglang(sim, i):
         inst.full = 0
     elif inst.last_finished > 0:
         inst.full = 0
-    budget = cluster.max_tokens
+    budget = sim.group[inst.group].max_tokens
     chunked = inst.prefill_head  # nobody is admitted beside a prompt that does not fit into the step
     if chunked != NONE:
         tokens = wanted(sim, chunked, sim.req[chunked].computed, budget)

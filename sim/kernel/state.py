@@ -36,6 +36,29 @@ REACHED, FINISHED, STALLED, ROUTE, GROW, PAUSE, TOO_LONG, BAD_CHOICE = range(8)
 # All 64 bits wide: an index of another width would make Numba compile every function once per width.
 Time = Count = Index = np.int64
 
+# What the instances of a group have in common; its step times are in a row each of `by_tokens`, `by_seqs`, `pairs`.
+GROUP = np.dtype(
+    [
+        ("max_seqs", Index),
+        ("max_tokens", Index),  # in a step
+        ("microbatch_tokens", Index),
+        ("stages", Index),
+        ("threshold", Index),
+        ("reserve", Index),
+        ("asynchronous", Index),
+        ("watermark_blocks", Index),
+        ("usable", Index),  # blocks of an instance
+        ("schedule", Index),  # address of the batching policy
+        ("grant", Index),  # address of its admission test
+        ("prefill_step", Time),
+        ("mixed_step", Time),
+        ("prefill_context", Time),
+        ("window_tokens", Count),
+        ("weight", np.float64),  # in the router's eyes
+    ],
+    align=True,
+)
+
 REQUEST = np.dtype(
     [
         ("arrival", Time),  # ps; a follow-up's is set when it falls due
@@ -83,6 +106,7 @@ REQUEST = np.dtype(
 
 INSTANCE = np.dtype(
     [
+        ("group", Index),
         ("start", Time),  # of the jump in flight
         ("step_ps", Time),  # duration of its first iteration
         ("slope_ps", Time),  # by which each further iteration is longer
@@ -218,11 +242,14 @@ COMPLETION = np.dtype([("key", Count), ("request", Index)], align=True)
 ROUTED = np.dtype([("at", Time), ("request", Index), ("instance", Index), ("new_tokens", Count)], align=True)
 
 # What the router sent to an instance: within its window; and when last a request without a hit (0 = never).
-RECENT = np.dtype([("requests", Count), ("new_tokens", Count), ("without_hit", Time)], align=True)
+# Its credit is what round-robin by weight owes it.
+RECENT = np.dtype(
+    [("requests", Count), ("new_tokens", Count), ("without_hit", Time), ("credit", np.float64)], align=True
+)
 
 # The requests that pass through a segment: how many the window has, how many in a row preferred the instances that hold
 # it, and whether it is too hot for them.
-GROUP = np.dtype([("requests", Count), ("streak", Count), ("alarmed", Index)], align=True)
+CROWD = np.dtype([("requests", Count), ("streak", Count), ("alarmed", Index)], align=True)
 
 # The router's own prefix index (prefix_index.py): a segment that an instance has, in its view.
 NOTE = np.dtype(
@@ -256,10 +283,6 @@ CLUSTER = np.dtype(
     [
         ("clock", Time),
         ("warm_up", Time),  # requests that arrive before are not measured
-        ("prefill_step", Time),
-        ("mixed_step", Time),
-        ("prefill_context", Time),
-        ("window_tokens", Count),
         ("random", np.uint64),  # splitmix64 state of the router
         ("choices", Count),
         ("events", Count),
@@ -279,20 +302,12 @@ CLUSTER = np.dtype(
         ("largest_class", Index),
         ("most_new_slots", Index),  # that a single event may need
         ("block_size", Index),
-        ("max_seqs", Index),
-        ("max_tokens", Index),  # in a step
-        ("microbatch_tokens", Index),
-        ("stages", Index),
-        ("threshold", Index),
+        ("most_usable", Index),  # blocks of an instance
         ("caching", Index),
         ("eviction", Index),
-        ("reserve", Index),
         ("ranked", Index),
         ("by_match", Index),
-        ("schedule", Index),  # address of the batching policy
-        ("grant", Index),  # address of its admission test
-        ("asynchronous", Index),
-        ("watermark_blocks", Index),
+        ("weighted", Index),  # 1: the groups' weights differ
         ("refresh_at", Time),  # next refresh of an indicator that the router sees late; NEVER: it sees all at once
         ("logged", Count),  # entries of the router's log
         ("expired", Count),  # of those, how many have left its window
@@ -320,6 +335,7 @@ class Sim:
     """
 
     cluster: np.ndarray = _array(CLUSTER)  # [1]
+    group: np.ndarray = _array(GROUP)  # [groups]
     req: np.ndarray = _array(REQUEST)  # [requests]
     inst: np.ndarray = _array(INSTANCE)  # [instances]
     shown: np.ndarray = _array(INSTANCE)  # [instances]: what the router sees of `inst`; the same array if all is fresh
@@ -334,7 +350,7 @@ class Sim:
     last_use: np.ndarray = _array(LAST_USE)  # [segments]; only under workload-aware eviction
     free_holders: np.ndarray = _array(Index)  # [32]: per size class the first free vector
     residue: np.ndarray = _array(Count, 2)  # [instances, block_size]: decode requests by anchor modulo block size
-    heap: np.ndarray = _array(COMPLETION, 2)  # [instances, max_num_seqs]
+    heap: np.ndarray = _array(COMPLETION, 2)  # [instances, largest max_num_seqs]
     tree: np.ndarray = _array(Index)  # [2 * power of two]: tournament over `when`
     when: np.ndarray = _array(Time)  # [instances]: end of the jump in flight
     starts: np.ndarray = _array(Index)  # [instances]: to start a step at this instant
@@ -348,16 +364,16 @@ class Sim:
     home: np.ndarray = _array(Index)  # [sessions]: where the router sent it last
     log: np.ndarray = _array(ROUTED)  # the router's decisions in order, if its policy keeps a log
     recent: np.ndarray = _array(RECENT)  # [instances]
-    group: np.ndarray = _array(GROUP)  # [segments], for a policy that watches groups
+    crowd: np.ndarray = _array(CROWD)  # [segments], for a policy that watches them
     note: np.ndarray = _array(NOTE)  # NOTE pool
     first_note: np.ndarray = _array(Index)  # [segments], with a prefix index of the router's own
     noted: np.ndarray = _array(NOTED)  # [instances]
     signal: np.ndarray = _array(SIGNAL)  # [4]
-    finishing: np.ndarray = _array(Index)  # [max_num_seqs]: scratch of the end of a step
+    finishing: np.ndarray = _array(Index)  # [largest max_num_seqs]: scratch of the end of a step
     roots: np.ndarray = _array(Index)  # [roots]: root requests by (arrival, id)
-    by_tokens: np.ndarray = _array(BY_TOKENS)  # [tokens of a step + 1]
-    by_seqs: np.ndarray = _array(BY_SEQUENCES)  # [max_num_seqs + 1]
-    pairs: np.ndarray = _array(Count)  # [longest request + 1]
+    by_tokens: np.ndarray = _array(BY_TOKENS, 2)  # [groups, most tokens of a step + 1]
+    by_seqs: np.ndarray = _array(BY_SEQUENCES, 2)  # [groups, largest max_num_seqs + 1]
+    pairs: np.ndarray = _array(Count, 2)  # [groups, longest request + 1]
     itl_edges_ps: np.ndarray = _array(Time)  # [bins + 1]
     itl_counts: np.ndarray = _array(Count, 2)  # [ITL classes, bins]
     itl_class: np.ndarray = _array(Index)  # [requests]

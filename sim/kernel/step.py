@@ -23,7 +23,7 @@ def _time_step(sim, i):
         decodes = inst.decoding
         kv_tokens = inst.decode_kv + decodes
         generated_tokens = kv_tokens - inst.decode_prompt
-        if cluster.window_tokens > 0:
+        if sim.group[inst.group].window_tokens > 0:
             window_tokens, growing, steady = window_kv(sim, i)
     prefill_tokens, sequences, chunks_ps = 0, decodes, 0
     r = inst.prefill_head
@@ -32,27 +32,27 @@ def _time_step(sim, i):
         if req.mark == inst.steps:
             prefill_tokens += req.chunk
             sequences += 1
-            chunks_ps += chunk_ps(sim, req.chunk, req.computed - req.chunk)
+            chunks_ps += chunk_ps(sim, i, req.chunk, req.computed - req.chunk)
         r = req.prefill_next
-    tokens, shares = microbatches(sim, prefill_tokens, decodes)
+    tokens, shares = microbatches(sim, i, prefill_tokens, decodes)
     if shares > 1:
         chunks_ps //= shares
-    chunks_ps += launch_ps(sim, sequences - decodes, decodes)
+    chunks_ps += launch_ps(sim, i, sequences - decodes, decodes)
     inst.start = cluster.clock
-    inst.step_ps = chunks_ps + batch_ps(sim, tokens, sequences, decodes, kv_tokens, window_tokens, generated_tokens)
-    inst.slope_ps = batch_slope_ps(sim, decodes, growing)
+    inst.step_ps = chunks_ps + batch_ps(sim, i, tokens, sequences, decodes, kv_tokens, window_tokens, generated_tokens)
+    inst.slope_ps = batch_slope_ps(sim, i, decodes, growing)
     return steady
 
 
 @compiled
 def start_step(sim, i):
     """Start an iteration, or a jump over many, on an instance with none in flight."""
-    cluster, inst = sim.cluster[0], sim.inst[i]
+    inst = sim.inst[i]
     if inst.running + inst.waiting == 0:
         return
     preemptions = inst.preemptions
     inst.paused = 0
-    may_jump = call_schedule(cluster.schedule, sim, i)
+    may_jump = call_schedule(sim.group[inst.group].schedule, sim, i)
     steady = _time_step(sim, i)
     inst.planned = 1
     inst.grown = 1

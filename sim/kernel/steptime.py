@@ -73,50 +73,53 @@ def iterations_until(step_ps, slope_ps, elapsed_ps):
 
 
 @inlined
-def microbatches(sim, prefill_tokens, decodes):
+def microbatches(sim, i, prefill_tokens, decodes):
     """Tokens of each microbatch that has prefill, and how many of them a step has (at least 1)."""
-    cluster = sim.cluster[0]
-    if cluster.stages == 1:
+    group = sim.group[sim.inst[i].group]
+    if group.stages == 1:
         return prefill_tokens + decodes, 1
-    most, stages = cluster.microbatch_tokens, cluster.stages
+    most, stages = group.microbatch_tokens, group.stages
     return min(prefill_tokens, most) + (decodes + stages - 1) // stages, max(1, (prefill_tokens + most - 1) // most)
 
 
 @inlined
-def batch_ps(sim, tokens, sequences, decodes, decode_kv_tokens, window_kv_tokens, generated_tokens):
+def batch_ps(sim, i, tokens, sequences, decodes, decode_kv_tokens, window_kv_tokens, generated_tokens):
     """Duration of a step without its prefill attention, with ``tokens`` in a microbatch."""
-    by_seqs = sim.by_seqs
+    g = sim.inst[i].group
+    row = sim.by_seqs[g, decodes]
     return (
-        sim.by_tokens[tokens].linear
-        + by_seqs[sequences].sequence
-        + by_seqs[decodes].decode
-        + by_seqs[decodes].decode_kv * decode_kv_tokens
-        + by_seqs[decodes].decode_window * window_kv_tokens
-        + by_seqs[decodes].decode_generated * generated_tokens
+        sim.by_tokens[g, tokens].linear
+        + sim.by_seqs[g, sequences].sequence
+        + row.decode
+        + row.decode_kv * decode_kv_tokens
+        + row.decode_window * window_kv_tokens
+        + row.decode_generated * generated_tokens
     )
 
 
 @inlined
-def batch_slope_ps(sim, decodes, growing):
+def batch_slope_ps(sim, i, decodes, growing):
     """By how much each iteration of a fixed batch is longer than the one before, while ``growing`` of its ``decodes``
     contexts are shorter than the window.
     """
-    row = sim.by_seqs[decodes]
+    row = sim.by_seqs[sim.inst[i].group, decodes]
     return (row.decode_kv + row.decode_generated) * decodes + row.decode_window * growing
 
 
 @inlined
-def chunk_ps(sim, tokens, context_tokens):
+def chunk_ps(sim, i, tokens, context_tokens):
     """What one prefill chunk adds to its step."""
-    row, pairs = sim.by_tokens[tokens], sim.pairs
-    new_pairs = pairs[context_tokens + tokens] - pairs[context_tokens]
-    multiplied_out_ps = sim.cluster[0].prefill_context * context_tokens
+    g = sim.inst[i].group
+    row = sim.by_tokens[g, tokens]
+    new_pairs = sim.pairs[g, context_tokens + tokens] - sim.pairs[g, context_tokens]
+    multiplied_out_ps = sim.group[g].prefill_context * context_tokens
     return row.prefill + (row.prefill_pair * new_pairs >> PAIR_SHIFT) + multiplied_out_ps
 
 
 @inlined
-def launch_ps(sim, chunks, decodes):
+def launch_ps(sim, i, chunks, decodes):
     """What a step pays once for having prefill chunks at all."""
     if chunks == 0:
         return 0
-    return sim.cluster[0].prefill_step if decodes == 0 else sim.cluster[0].mixed_step
+    group = sim.group[sim.inst[i].group]
+    return group.prefill_step if decodes == 0 else group.mixed_step

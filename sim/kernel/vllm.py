@@ -13,11 +13,11 @@ VLLM_OPTIONS = ("long_prefill_token_threshold", "reserve_full_sequence", "waterm
 @compiled
 def _grant_chunk(sim, r, hit_blocks, idle_hits, budget):
     """A chunk, if there are blocks for it or with ``reserve_full_sequence`` for all known tokens."""
-    cluster = sim.cluster[0]
-    hit = hit_blocks * cluster.block_size
+    group = sim.group[sim.inst[sim.req[r].instance].group]
+    hit = hit_blocks * sim.cluster[0].block_size
     tokens = wanted(sim, r, hit, budget)
-    needed = blocks_for(sim, known_tokens(sim, r) if cluster.reserve else hit + tokens) - hit_blocks
-    return tokens if needed + idle_hits + cluster.watermark_blocks <= free_blocks(sim, sim.req[r].instance) else 0
+    needed = blocks_for(sim, known_tokens(sim, r) if group.reserve else hit + tokens) - hit_blocks
+    return tokens if needed + idle_hits + group.watermark_blocks <= free_blocks(sim, sim.req[r].instance) else 0
 
 
 @batching("vllm", _grant_chunk, VLLM_OPTIONS)
@@ -33,13 +33,14 @@ def _vllm(sim, i):
 @batching("sarathi", _grant_chunk, (*VLLM_OPTIONS, "chunk_tokens"), budget="chunk_tokens")
 def _sarathi(sim, i):
     """every decode request, then chunks of prompts in what that leaves of a small budget (Sarathi-Serve)"""
-    cluster, inst = sim.cluster[0], sim.inst[i]
+    inst = sim.inst[i]
+    group = sim.group[inst.group]
     preemptions = inst.preemptions
     budget = schedule_at_once(sim, i)
     if budget < 0:
-        seats = schedule_one_by_one(sim, i, cluster.max_seqs, True, False)
+        seats = schedule_one_by_one(sim, i, group.max_seqs, True, False)
         if seats >= 0:
-            budget = max(0, cluster.max_tokens - (cluster.max_seqs - seats))
+            budget = max(0, group.max_tokens - (group.max_seqs - seats))
             budget = schedule_one_by_one(sim, i, budget, False, True)
         inst.grown = 1
     if inst.preemptions > preemptions or admit_as_scheduled(sim, i, budget):

@@ -5,7 +5,7 @@ import math
 from ..kernel.indicators import decode_kv_tokens, hit_tokens, new_tokens, queued_prefill_tokens
 from ..kernel.jit import compiled
 from ..kernel.random import below
-from ..kernel.routing import Option, lowest_score, router
+from ..kernel.routing import Option, lowest_score, router, weigh
 from .scores import score_range
 
 
@@ -33,6 +33,7 @@ def _draw_softmax(sim, temperature):
         "overlap_weight": Option(1.0, 0.0, 1e6, "of the prefill term, w"),
         "temperature": Option(0.0, 0.0, 1e6, "of the softmax that draws the instance; 0: the lowest cost"),
     },
+    weighs=True,
 )
 def _dynamo(sim, r):
     """fewest blocks to prefill and to read in decode (Dynamo)
@@ -49,6 +50,7 @@ def _dynamo(sim, r):
         i = sim.accepting[a]
         prefill_blocks = (queued_prefill_tokens(sim, i) + new_tokens(sim, r, i)) / size
         sim.score[a] = sim.option[0] * prefill_blocks + decode_kv_tokens(sim, i) / size
+    weigh(sim)
     if sim.option[1] > 0:
         return _draw_softmax(sim, sim.option[1])
     return lowest_score(sim)

@@ -8,7 +8,7 @@ mean. Otherwise multiplying keeps sending it to M, since there it has next to no
 from ..kernel.history import expire, remember
 from ..kernel.indicators import hit_tokens, new_tokens
 from ..kernel.jit import compiled, inlined
-from ..kernel.routing import EXCLUDED, Option, lowest_score, router
+from ..kernel.routing import EXCLUDED, Option, lightest, lowest_score, router
 from ..kernel.state import NONE
 from .lmetric import score_lmetric
 from .scores import PS_PER_S
@@ -37,16 +37,16 @@ def _hot_segment(sim, r):
     hot, hot_holders = NONE, 0
     x = r
     while x != NONE:
-        group = sim.group[x]
-        holders = _holders(sim, x) if (group.requests + 1) * n > total else 0
-        if holders > 0 and (group.requests + 1) * n > holders * total:
-            sim.tally[ALARMS] += 1 - group.alarmed
-            group.alarmed = 1
+        crowd = sim.crowd[x]
+        holders = _holders(sim, x) if (crowd.requests + 1) * n > total else 0
+        if holders > 0 and (crowd.requests + 1) * n > holders * total:
+            sim.tally[ALARMS] += 1 - crowd.alarmed
+            crowd.alarmed = 1
             if hot == NONE:
                 hot, hot_holders = x, holders
         else:
-            group.alarmed = 0
-            group.streak = 0
+            crowd.alarmed = 0
+            crowd.streak = 0
         x = sim.seg[x].parent
     return hot, hot_holders
 
@@ -64,7 +64,8 @@ def _exclude_holders(sim, x):
     options={"window_s": Option(60, 0.001, 1e6, "over which a prefix's share of the requests is counted", "s")},
     tallies=("hot_prefix_alarms", "requests_diverted"),
     keeps_log=True,
-    watches_groups=True,
+    watches_crowds=True,
+    weighs=True,
 )
 def _lmetric_guarded(sim, r):
     """lmetric, which leaves out the holders of a prefix that is too hot for them
@@ -78,15 +79,15 @@ def _lmetric_guarded(sim, r):
     expire(sim, int(sim.option[0] * PS_PER_S))
     hit_tokens(sim, r)
     score_lmetric(sim, r)
-    i = lowest_score(sim)
+    i = lightest(sim)
     x, holders = _hot_segment(sim, r)
     if x != NONE:
-        group = sim.group[x]
+        crowd = sim.crowd[x]
         if sim.hits[i] <= sim.seg[x].first_block * sim.cluster[0].block_size:
-            group.streak = 0
+            crowd.streak = 0
         else:
-            group.streak += 1
-            if group.streak > 2 * holders:
+            crowd.streak += 1
+            if crowd.streak > 2 * holders:
                 _exclude_holders(sim, x)
                 i = lowest_score(sim)
                 sim.tally[DIVERTED] += 1

@@ -2,7 +2,7 @@
 
 from ..kernel.indicators import batch_size, hit_tokens, new_tokens, queued_prefill_tokens
 from ..kernel.jit import inlined
-from ..kernel.routing import Option, lowest_score, router
+from ..kernel.routing import Option, lightest, lowest_score, router
 from .scores import MORE_THAN_A_BATCH, batch_size_range, fewest_requests
 
 
@@ -14,7 +14,7 @@ def score_lmetric(sim, r):
         sim.score[a] = (queued_prefill_tokens(sim, i) + new_tokens(sim, r, i)) * (batch_size(sim, i) + 1)
 
 
-@router("lmetric")
+@router("lmetric", weighs=True)
 def _lmetric(sim, r):
     """smallest product of the tokens to prefill and the batch size (LMetric)
 
@@ -24,7 +24,7 @@ def _lmetric(sim, r):
     """
     hit_tokens(sim, r)
     score_lmetric(sim, r)
-    return lowest_score(sim)
+    return lightest(sim)
 
 
 @router(

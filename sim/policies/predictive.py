@@ -17,17 +17,17 @@ from .scores import PS_PER_S
 @inlined
 def _decodes(sim, i, room):
     """Decode requests of instance ``i`` that leave ``room`` for more; those still in prefill count as such."""
-    cluster = sim.cluster[0]
-    return max(0, min(running_requests(sim, i), cluster.max_seqs - room, cluster.max_tokens - room))
+    group = sim.group[sim.inst[i].group]
+    return max(0, min(running_requests(sim, i), group.max_seqs - room, group.max_tokens - room))
 
 
 @inlined
 def _decode_batch_ps(sim, i, tokens, sequences, decodes):
     """A step of ``tokens`` a microbatch without its prefill attention; all context counts as in the window."""
     kv_tokens = decode_kv_tokens(sim, i) if decodes > 0 else 0
-    window = sim.cluster[0].window_tokens
+    window = sim.group[sim.inst[i].group].window_tokens
     window_kv_tokens = min(kv_tokens, decodes * window) if window > 0 else 0
-    return batch_ps(sim, tokens, sequences, decodes, kv_tokens, window_kv_tokens, 0)
+    return batch_ps(sim, i, tokens, sequences, decodes, kv_tokens, window_kv_tokens, 0)
 
 
 @compiled
@@ -35,10 +35,10 @@ def _prefill_ps(sim, i, tokens, context_tokens, decodes):
     """Time to prefill ``tokens`` after ``context_tokens`` of one request, in chunks beside ``decodes`` others."""
     total = 0
     while tokens > 0:
-        chunk = min(tokens, sim.cluster[0].max_tokens - decodes)
-        batch_tokens, shares = microbatches(sim, chunk, decodes)
+        chunk = min(tokens, sim.group[sim.inst[i].group].max_tokens - decodes)
+        batch_tokens, shares = microbatches(sim, i, chunk, decodes)
         total += _decode_batch_ps(sim, i, batch_tokens, 1 + decodes, decodes)
-        total += chunk_ps(sim, chunk, context_tokens) // shares + launch_ps(sim, 1, decodes)
+        total += chunk_ps(sim, i, chunk, context_tokens) // shares + launch_ps(sim, i, 1, decodes)
         context_tokens += chunk
         tokens -= chunk
     return total
@@ -47,7 +47,7 @@ def _prefill_ps(sim, i, tokens, context_tokens, decodes):
 @compiled
 def _queue_ps(sim, i, decodes):
     """Time to prefill what is queued on instance ``i``, as if it were prompts of a full chunk each."""
-    most = min(sim.cluster[0].max_tokens - decodes, len(sim.pairs) - 1)
+    most = min(sim.group[sim.inst[i].group].max_tokens - decodes, sim.pairs.shape[1] - 1)
     tokens = queued_prefill_tokens(sim, i)
     total = _prefill_ps(sim, i, tokens % most, 0, decodes)
     if tokens >= most:
@@ -65,8 +65,9 @@ def _ttft_ps(sim, r, i, decodes):
 def _tpot_ps(sim, r, i):
     """Predicted decode iteration with request ``r`` in the batch."""
     decodes = _decodes(sim, i, 1) + 1
-    batch_tokens, _ = microbatches(sim, 0, decodes)
-    return _decode_batch_ps(sim, i, batch_tokens, decodes, decodes) + sim.by_seqs[decodes].decode_kv * sim.req[r].input
+    batch_tokens, _ = microbatches(sim, i, 0, decodes)
+    own_kv_ps = sim.by_seqs[sim.inst[i].group, decodes].decode_kv * sim.req[r].input
+    return _decode_batch_ps(sim, i, batch_tokens, decodes, decodes) + own_kv_ps
 
 
 @router("mooncake")

@@ -2,7 +2,7 @@
 
 from ..kernel.indicators import batch_size
 from ..kernel.jit import compiled, inlined
-from ..kernel.routing import lowest_score
+from ..kernel.routing import lightest, lowest_score
 from ..kernel.state import NONE
 
 PS_PER_S = 10**12
@@ -20,7 +20,7 @@ def score_batch_size(sim):
 def fewest_requests(sim):
     """argmin queued + running requests"""
     score_batch_size(sim)
-    return lowest_score(sim)
+    return lightest(sim)
 
 
 @compiled

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from .batching import BATCHINGS
-from .engine import Engine
+from .engine import Engine, Group
 from .errors import check_name
 from .eviction import POLICIES, ReuseLaws
 from .instance import Instance
@@ -14,7 +14,6 @@ from .invariants import check_finished, check_instant, check_step
 from .queues import ORDERS
 from .request import Outcome, Request, Row, make_requests
 from .routers import PythonRouter, Router, View
-from .steptime import StepTables, StepTimes
 
 KINDS = ("add", "drain", "undrain", "freeze", "fail", "repair")
 
@@ -23,7 +22,7 @@ KINDS = ("add", "drain", "undrain", "freeze", "fail", "repair")
 class Operation:
     """A control operation: `kind` is one of `KINDS`; `startup_ps` is for "add" alone, `backoff_ps` for "fail".
 
-    The `instance` of an "add" is the index that the new one gets: the next free one.
+    The `instance` of an "add" is the index that the new one gets: the next free one. `group` is its group, by place.
     """
 
     at_ps: int
@@ -31,26 +30,25 @@ class Operation:
     instance: int
     startup_ps: int = 0
     backoff_ps: int = 0
+    group: int = 0
 
 
 def run(
     rows: Sequence[Row],
-    engine: Engine,
-    steps: StepTables,
-    instances: int,
+    groups: Sequence[Group],
     router: str | Callable[[int, View], int],
     router_seed: int = 0,
     operations: Sequence[Operation] = (),
     check: bool = True,
 ) -> list[Outcome]:
-    """Simulate `rows` on `instances` instances that accept from time 0; returns one Outcome per row.
+    """Simulate `rows` on the instances of `groups`, which accept from time 0; returns one Outcome per row.
 
     `router` is a name of docs/engine-rules.md, or a function of (request index, View) that returns the index
     of an instance. `router_seed` is the 64-bit initial state of the random stream. `check` asserts the
     invariants after each step and instant, which costs time in proportion to blocks and requests. Raises
     ValueError for input that breaks a rule.
     """
-    cluster = Cluster(rows, engine, steps, instances, router, router_seed, operations, check)
+    cluster = Cluster(rows, groups, router, router_seed, operations, check)
     cluster.run()
     return [request.outcome for request in cluster.requests]
 
@@ -61,26 +59,27 @@ class Cluster:
     def __init__(
         self,
         rows: Sequence[Row],
-        engine: Engine,
-        steps: StepTables,
-        instances: int,
+        groups: Sequence[Group],
         router: str | Callable[[int, View], int],
         router_seed: int,
         operations: Sequence[Operation],
         check: bool,
     ) -> None:
-        check_name("engine.batching", engine.batching, BATCHINGS)
-        check_name("engine.queue", engine.queue, ORDERS)
-        check_name("engine.eviction", engine.eviction, POLICIES)
-        self.engine = engine
-        self.times = StepTimes(steps, engine.stages, engine.microbatch_tokens)
-        self.requests = make_requests(rows, engine.block_size)
-        self._check_fit()
+        self.groups = groups
+        self.requests = make_requests(rows, groups[0].engine.block_size)
+        for engine in (group.engine for group in groups):
+            check_name("engine.batching", engine.batching, BATCHINGS)
+            check_name("engine.queue", engine.queue, ORDERS)
+            check_name("engine.eviction", engine.eviction, POLICIES)
+            self._check_fit(engine)
         self.laws = ReuseLaws()
-        self.instances = [Instance(index, engine, self.times, self.laws, 0) for index in range(instances)]
+        self.instances: list[Instance] = []
+        for group in groups:
+            for _ in range(group.instances):
+                self._add(group, 0)
         self.router: Router | PythonRouter
         if isinstance(router, str):
-            self.router = Router(router, router_seed)
+            self.router = Router(router, router_seed, weighted=len({group.weight for group in groups}) > 1)
         else:
             self.router = PythonRouter(router, self.instances)
         # A stable sort: operations at one instant stay in list order.
@@ -96,9 +95,12 @@ class Cluster:
             else:
                 self._schedule_arrival(request, request.row.arrival_ps)
 
-    def _check_fit(self) -> None:
+    def _add(self, group: Group, accepts_from_ps: int) -> None:
+        self.instances.append(Instance(len(self.instances), group, self.laws, accepts_from_ps))
+
+    def _check_fit(self, engine: Engine) -> None:
         """Raise ValueError for a request that an empty instance could never admit, or never finish."""
-        engine, policy = self.engine, BATCHINGS[self.engine.batching]
+        policy = BATCHINGS[engine.batching]
         most_blocks = engine.usable_blocks - engine.watermark_blocks - policy.spare_blocks
         for request in self.requests:
             tokens = request.row.input_tokens + request.row.output_tokens - 1
@@ -148,8 +150,7 @@ class Cluster:
             added = len(self.instances)
             if operation.instance != added:
                 raise ValueError(f"operation.instance: {operation.instance} is not the next; use {added}")
-            accepts_from_ps = now_ps + operation.startup_ps
-            self.instances.append(Instance(operation.instance, self.engine, self.times, self.laws, accepts_from_ps))
+            self._add(self.groups[operation.group], now_ps + operation.startup_ps)
             return
         if not 0 <= operation.instance < len(self.instances):
             raise ValueError(f"operation.instance: no {operation.instance}; use 0..{len(self.instances) - 1}")

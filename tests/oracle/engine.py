@@ -1,7 +1,9 @@
-"""The settings of an instance."""
+"""The settings of an instance, and groups of instances that have the same."""
 
 from dataclasses import dataclass
 from math import floor
+
+from .steptime import StepTables
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,13 @@ class Engine:
 
     def blocks_for(self, tokens: int) -> int:
         return -(-tokens // self.block_size)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Like instances: what they are, how many at time 0, and the `weight` by which routers divide their load."""
+
+    engine: Engine
+    steps: StepTables
+    instances: int
+    weight: float = 1.0

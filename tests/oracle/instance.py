@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from .batching import BATCHINGS
 from .blocks import BlockPool
-from .engine import Engine
+from .engine import Group
 from .eviction import Eviction, ReuseLaws
 from .queues import in_order
 from .request import Request
@@ -23,10 +23,11 @@ class EndedStep:
 class Instance:
     """One instance, accepting requests from `accepts_from_ps` on (None: not before a repair)."""
 
-    def __init__(self, index: int, engine: Engine, times: StepTimes, laws: ReuseLaws, accepts_from_ps: int) -> None:
+    def __init__(self, index: int, group: Group, laws: ReuseLaws, accepts_from_ps: int) -> None:
         self.index = index
-        self.engine = engine
-        self.times = times
+        self.engine = group.engine
+        self.weight = group.weight
+        self.times = StepTimes(group.steps, group.engine.stages, group.engine.microbatch_tokens)
         self.laws = laws
         self.ready_ps = accepts_from_ps
         self.accepts_from_ps: int | None = accepts_from_ps

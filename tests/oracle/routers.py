@@ -1,5 +1,6 @@
 """The routers: which of the accepting instances gets a request."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,13 +29,15 @@ class SplitMix64:
 
 
 class Router:
-    """A policy of the table in docs/engine-rules.md, with its random stream and its count of choices."""
+    """A policy of the table in docs/engine-rules.md, with its random stream and what it remembers of its choices."""
 
-    def __init__(self, name: str, seed: int) -> None:
+    def __init__(self, name: str, seed: int, weighted: bool) -> None:
         check_name("router", name, POLICIES)
         self.policy = POLICIES[name]
         self.random = SplitMix64(seed)
         self.choices = 0
+        self.weighted = weighted  # some weights differ
+        self.credit: defaultdict[int, float] = defaultdict(float)  # by instance index
 
     def choose(self, request: Request, accepting: Sequence[Instance]) -> Instance:
         """One of `accepting`, which is by index and not empty."""
@@ -42,26 +45,42 @@ class Router:
         self.choices += 1
         return chosen
 
-    def argmin(self, accepting: Sequence[Instance], score: Callable[[Instance], int]) -> Instance:
+    def lightest(self, accepting: Sequence[Instance], load: Callable[[Instance], int]) -> Instance:
+        return self.argmin(accepting, lambda instance: load(instance) / instance.weight)
+
+    def argmin(self, accepting: Sequence[Instance], score: Callable[[Instance], float]) -> Instance:
         scores = [score(instance) for instance in accepting]
         best = [instance for instance, value in zip(accepting, scores, strict=True) if value == min(scores)]
         return best[self.random.below(len(best))] if len(best) > 1 else best[0]
 
 
 def _random(router: Router, request: Request, accepting: Sequence[Instance]) -> Instance:
-    return accepting[router.random.below(len(accepting))]
+    if not router.weighted:
+        return accepting[router.random.below(len(accepting))]
+    left = router.random.below(2**32) / 2**32 * sum(instance.weight for instance in accepting)
+    for instance in accepting:
+        left -= instance.weight
+        if left < 0:
+            return instance
+    return accepting[-1]
 
 
 def _round_robin(router: Router, request: Request, accepting: Sequence[Instance]) -> Instance:
-    return accepting[router.choices % len(accepting)]
+    if not router.weighted:
+        return accepting[router.choices % len(accepting)]
+    for instance in accepting:
+        router.credit[instance.index] += instance.weight
+    chosen = max(accepting, key=lambda instance: router.credit[instance.index])
+    router.credit[chosen.index] -= sum(instance.weight for instance in accepting)
+    return chosen
 
 
 def _least_requests(router: Router, request: Request, accepting: Sequence[Instance]) -> Instance:
-    return router.argmin(accepting, lambda i: i.batch_size)
+    return router.lightest(accepting, lambda i: i.batch_size)
 
 
 def _least_tokens(router: Router, request: Request, accepting: Sequence[Instance]) -> Instance:
-    return router.argmin(accepting, lambda i: i.queued_prefill_tokens + i.decode_kv_tokens)
+    return router.lightest(accepting, lambda i: i.queued_prefill_tokens + i.decode_kv_tokens)
 
 
 def _power_of_two(router: Router, request: Request, accepting: Sequence[Instance]) -> Instance:
@@ -72,11 +91,12 @@ def _power_of_two(router: Router, request: Request, accepting: Sequence[Instance
     b = router.random.below(n - 1)
     if b >= a:
         b += 1
-    return accepting[b] if accepting[b].batch_size < accepting[a].batch_size else accepting[a]
+    first, second = accepting[a], accepting[b]
+    return second if second.batch_size / second.weight < first.batch_size / first.weight else first
 
 
 def _vllm(router: Router, request: Request, accepting: Sequence[Instance]) -> Instance:
-    return router.argmin(accepting, lambda i: 4 * i.queued_requests + i.running_requests)
+    return router.lightest(accepting, lambda i: 4 * i.queued_requests + i.running_requests)
 
 
 def _lmetric(router: Router, request: Request, accepting: Sequence[Instance]) -> Instance:
@@ -84,7 +104,7 @@ def _lmetric(router: Router, request: Request, accepting: Sequence[Instance]) ->
         new_tokens = request.row.input_tokens - instance.hit_tokens(request)
         return (instance.queued_prefill_tokens + new_tokens) * (instance.batch_size + 1)
 
-    return router.argmin(accepting, score)
+    return router.lightest(accepting, score)
 
 
 POLICIES: dict[str, Callable[[Router, Request, Sequence[Instance]], Instance]] = {
@@ -110,6 +130,7 @@ class View:
     new_tokens: NDArray[np.int64]
     decode_kv_tokens: NDArray[np.int64]
     kv_used_fraction: NDArray[np.float64]
+    weight: NDArray[np.float64]
     healthy: NDArray[np.bool_]
 
 
@@ -141,5 +162,6 @@ class PythonRouter:
             new_tokens=request.row.input_tokens - hit_tokens,
             decode_kv_tokens=integers(lambda i: i.decode_kv_tokens),
             kv_used_fraction=np.array([i.kv_used_fraction for i in self.instances], dtype=np.float64),
+            weight=np.array([i.weight for i in self.instances], dtype=np.float64),
             healthy=np.array([i in accepting for i in self.instances], dtype=np.bool_),
         )

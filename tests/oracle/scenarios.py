@@ -1,9 +1,10 @@
 """Tiny random scenarios, designed to be nasty: few KV blocks, many ties, shared prefixes and failures."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from random import Random
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from .batching import BATCHINGS
 from .cluster import Operation
-from .engine import Engine
+from .engine import Engine, Group
 from .eviction import POLICIES as EVICTIONS
 from .queues import ORDERS
 from .request import Row
@@ -24,12 +25,22 @@ class Scenario:
     """The arguments of `run`."""
 
     rows: list[Row]
-    engine: Engine
-    steps: StepTables
-    instances: int
+    groups: list[Group]
     router: str | Callable[[int, View], int]
     router_seed: int
     operations: list[Operation]
+
+    @property
+    def instances(self) -> int:
+        """How many there are at time 0."""
+        return sum(group.instances for group in self.groups)
+
+    def with_groups(self, change: Callable[[Group], Group]) -> "Scenario":
+        return replace(self, groups=[change(group) for group in self.groups])
+
+    def with_engines(self, **options: Any) -> "Scenario":
+        """The same with other options in every group's engine."""
+        return self.with_groups(lambda group: replace(group, engine=replace(group.engine, **options)))
 
 
 def python_router(request_index: int, view: View) -> int:
@@ -43,16 +54,20 @@ def python_router(request_index: int, view: View) -> int:
         + view.new_tokens
         + view.decode_kv_tokens
         + np.rint(1000 * view.kv_used_fraction).astype(np.int64) // 100
+        - 2 * view.weight
     )
-    return int(np.argmin(np.where(view.healthy, score, np.iinfo(np.int64).max)))
+    return int(np.argmin(np.where(view.healthy, score, np.inf)))
 
 
 ROUTERS: list[str | Callable[[int, View], int]] = [*POLICIES, python_router]
 
 
 @st.composite
-def scenarios(draw: st.DrawFn) -> Scenario:
-    """Hypothesis draws the sizes and the switches, which shrink; a drawn seed fills in the details."""
+def scenarios(draw: st.DrawFn, weighted: bool = False) -> Scenario:
+    """Hypothesis draws the sizes and the switches, which shrink; a drawn seed fills in the details.
+
+    Groups have different weights, which some routers refuse, only if `weighted`.
+    """
     random = Random(draw(st.integers(0, 2**32 - 1)))
     row_count = draw(st.integers(2, 40))
     longest_tokens = draw(st.integers(2, 64))
@@ -72,26 +87,44 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         span_ticks=span_ticks,
         tick_ps=tick_ps,
     )
-    engine = _engine(draw, rows)
-    steps = _tables(
-        random,
-        engine,
-        tick_ps,
-        growth_ticks=draw(st.integers(0, 3)),
-        pairs=_pairs(random, longest_tokens, draw(st.sampled_from(["dense", "windowed", "sparse"]))),
-        window_tokens=draw(st.just(0) | st.integers(1, longest_tokens)),
-    )
-    instances = draw(st.integers(1, 4))
+    groups = draw(_groups(random, rows, longest_tokens, tick_ps, weighted))
     operation_count = draw(st.integers(0, 12))
     return Scenario(
         rows=rows,
-        engine=engine,
-        steps=steps,
-        instances=instances,
+        groups=groups,
         router=draw(st.sampled_from(ROUTERS)),
         router_seed=draw(st.integers(0, 2**64 - 1)),
-        operations=_operations(random, operation_count, instances, 10 * row_count + span_ticks, tick_ps),
+        operations=_operations(random, operation_count, groups, 10 * row_count + span_ticks, tick_ps),
     )
+
+
+@st.composite
+def _groups(
+    draw: st.DrawFn, random: Random, rows: list[Row], longest_tokens: int, tick_ps: int, weighted: bool
+) -> list[Group]:
+    """One to three groups, at least one of them with instances."""
+    shared = {
+        "block_size": draw(st.integers(1, 8)),
+        "prefix_caching": draw(st.sampled_from([True, True, True, False])),
+        "queue": draw(st.sampled_from(ORDERS)),
+        "eviction": draw(st.sampled_from(EVICTIONS)),
+    }
+    groups: list[Group] = []
+    for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
+        engine = _engine(draw, rows, shared)
+        steps = _tables(
+            random,
+            engine,
+            tick_ps,
+            growth_ticks=draw(st.integers(0, 3)),
+            pairs=_pairs(random, longest_tokens, draw(st.sampled_from(["dense", "windowed", "sparse"]))),
+            window_tokens=draw(st.just(0) | st.integers(1, longest_tokens)),
+        )
+        fewest = 0 if groups else 1
+        weight = draw(st.sampled_from([1.0, 1.0, 0.3, 2.0])) if weighted else 1.0
+        groups.append(Group(engine, steps, draw(st.integers(fewest, 4)), weight))
+    random.shuffle(groups)
+    return groups
 
 
 def _rows(
@@ -146,15 +179,14 @@ def _cut(random: Random, source: Row, whole: bool) -> int:
     return random.choice([sequence_tokens, source.input_tokens, random.randint(1, sequence_tokens)])
 
 
-def _engine(draw: st.DrawFn, rows: list[Row]) -> Engine:
-    """An engine with hardly more blocks than its largest request needs."""
+def _engine(draw: st.DrawFn, rows: list[Row], shared: dict[str, Any]) -> Engine:
+    """An engine with hardly more blocks than its largest request needs; ``shared`` are the options of all groups."""
     batching = draw(st.sampled_from([*BATCHINGS]))
     like_vllm = batching in ("vllm", "sarathi")
-    block_size = draw(st.integers(1, 8))
     max_num_seqs = draw(st.integers(1, 6))
     watermark = draw(st.sampled_from([0.0, 0.0, 0.1, 0.4])) if like_vllm else 0.0
     most_tokens = max(row.input_tokens + row.output_tokens - 1 for row in rows)
-    needed_blocks = -(-most_tokens // block_size) + BATCHINGS[batching].spare_blocks
+    needed_blocks = -(-most_tokens // shared["block_size"]) + BATCHINGS[batching].spare_blocks
     usable_blocks = needed_blocks
     while usable_blocks - floor(watermark * usable_blocks) < needed_blocks:
         usable_blocks += 1
@@ -162,19 +194,16 @@ def _engine(draw: st.DrawFn, rows: list[Row]) -> Engine:
     max_num_batched_tokens = draw(st.integers(fewest_tokens, max(fewest_tokens + 10, 40)))
     return Engine(
         num_blocks=1 + usable_blocks + draw(st.integers(0, 4)),
-        block_size=block_size,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
         long_prefill_token_threshold=draw(st.sampled_from([0, 0, 1, 3, 8])) if like_vllm else 0,
-        prefix_caching=draw(st.sampled_from([True, True, True, False])),
         reserve_full_sequence=draw(st.booleans()) or not like_vllm,
         watermark=watermark,
-        queue=draw(st.sampled_from(ORDERS)),
-        eviction=draw(st.sampled_from(EVICTIONS)),
         async_scheduling=draw(st.booleans()),
         stages=draw(st.sampled_from([1, 1, 2, 3])),
         batching=batching,
         chunk_tokens=draw(st.integers(1, max_num_batched_tokens)) if batching == "sarathi" else 512,
+        **shared,
     )
 
 
@@ -224,11 +253,12 @@ def _tables(
 
 
 def _operations(
-    random: Random, operation_count: int, instances: int, horizon_ticks: int, tick_ps: int
+    random: Random, operation_count: int, groups: list[Group], horizon_ticks: int, tick_ps: int
 ) -> list[Operation]:
     """Operations in order of time; repairs go to failed instances, what ends a drain or a freeze mostly to one in it,
     everything else to any that exists."""
     operations = []
+    instances = sum(group.instances for group in groups)
     failed: list[int] = []
     drained: list[int] = []
     frozen: list[int] = []
@@ -237,11 +267,12 @@ def _operations(
         if failed and random.random() < 0.6:
             kind = "repair"
         instance = random.randrange(instances)
-        startup_ticks, backoff_ticks = 0, 0
+        startup_ticks, backoff_ticks, group = 0, 0, 0
         if kind == "add":
             instance = instances
             instances += 1
             startup_ticks = random.choice([0, random.randint(1, 50)])
+            group = random.randrange(len(groups))
         elif kind == "repair":
             instance = failed.pop(random.randrange(len(failed)))
         elif kind == "undrain" and drained:
@@ -257,6 +288,6 @@ def _operations(
                 failed.append(instance)
             backoff_ticks = random.choice([0, random.randint(1, 50)])
         operations.append(
-            Operation(at_ticks * tick_ps, kind, instance, startup_ticks * tick_ps, backoff_ticks * tick_ps)
+            Operation(at_ticks * tick_ps, kind, instance, startup_ticks * tick_ps, backoff_ticks * tick_ps, group)
         )
     return operations

@@ -5,17 +5,15 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from . import Engine, Outcome, Row, StepTables, run
+from . import Engine, Group, Outcome, Row, StepTables, run
 from .batching import SGLang
 from .eviction import ReuseLaws
 from .instance import Instance
 from .queues import MOST_MATCHED
 from .request import make_requests
-from .steptime import StepTimes
 
 NOTHING = np.zeros(400, np.int64)
 TEN = StepTables(NOTHING + 10, *[NOTHING] * 8, 0, 0, 0)
-TIMES = StepTimes(TEN, 1, 60)
 BY_TOKENS = StepTables(100 + np.arange(400), *[NOTHING] * 8, 0, 0, 0)
 
 
@@ -25,7 +23,7 @@ def outcomes(
     """One instance with blocks of 2 tokens, which schedules on all that is known."""
     settings = {"max_num_seqs": 8, "max_num_batched_tokens": 60, "async_scheduling": False} | options
     engine = Engine(num_blocks, 2, batching=batching, **settings)  # type: ignore[arg-type]
-    return run(rows, engine, steps, 1, "round-robin")
+    return run(rows, [Group(engine, steps, 1)], "round-robin")
 
 
 def starts(found: list[Outcome]) -> list[int]:
@@ -80,7 +78,7 @@ def test_sglang_retracts_the_fewest_generated_then_the_longest_prompt() -> None:
     # Prompts of 2, 4 and 4 tokens fill 5 of 7 blocks, so that there are 2 for the first decode step, in which each
     # needs one. All have generated one token; of the longest prompts the newest goes.
     settings = {"max_num_seqs": 8, "max_num_batched_tokens": 60, "prefix_caching": False}
-    instance = Instance(0, Engine(8, 2, batching="sglang", **settings), TIMES, ReuseLaws(), 0)
+    instance = Instance(0, Group(Engine(8, 2, batching="sglang", **settings), TEN, 1), ReuseLaws(), 0)
     requests = make_requests([Row(0, 2, 30), Row(0, 4, 20), Row(0, 4, 10)], 2)
     for request in requests:
         request.in_prefill = True
@@ -103,7 +101,7 @@ def test_sglang_retracts_the_fewest_generated_then_the_longest_prompt() -> None:
 
 
 def test_sglang_ratio_decays_to_its_last_in_600_decode_steps_and_starts_afresh_when_idle() -> None:
-    instance = Instance(0, Engine(500, 2, batching="sglang", prefix_caching=False), TIMES, ReuseLaws(), 0)
+    instance = Instance(0, Group(Engine(500, 2, batching="sglang", prefix_caching=False), TEN, 1), ReuseLaws(), 0)
     [request] = make_requests([Row(0, 2, 700)], 2)
     instance.join(request, 0)
     policy = instance.policy
