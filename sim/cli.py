@@ -29,6 +29,7 @@ from .cli_measure import measure
 from .cli_profile import profile_app
 from .cli_routers import evictions, routers
 from .cli_slo import print_slo, slo_fields, warn_of_saturation
+from .cli_sweep import sweep
 from .cli_validate import validate
 from .cli_workload import workload_app
 from .console import assignment, err, out, print_names, say, set_field
@@ -52,6 +53,7 @@ app.add_typer(profile_app, name="profile")
 app.command("explain")(explain_command)
 app.command()(validate)
 app.command()(compare)
+app.command()(sweep)
 
 
 def main() -> None:

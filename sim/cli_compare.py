@@ -1,14 +1,11 @@
 """`servesim compare`: policies or scenarios on the same requests, over several seeds."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from .console import err, out, say
+from .console import out, progress_bar, say
 
 
 def compare(
@@ -36,9 +33,8 @@ def compare(
 
     With several scenario files and routers, each file is run with each router. docs/compare.md explains the numbers.
     """
-    import joblib  # these bring joblib, Matplotlib and Jinja, slow to import
-
-    from . import compare as comparing
+    from . import compare as comparing  # these bring Matplotlib and Jinja, slow to import
+    from .cells.backends import processors
     from .compare.folder import write
     from .compare.notes import notes
     from .compare.table import terminal_table
@@ -46,8 +42,8 @@ def compare(
     policies = comparing.read_policies(scenarios or [], routers or [], settings or [])
     if output:
         output.mkdir(parents=True, exist_ok=True)
-    with _progress_bar(len(policies) * seeds) as finished:
-        comparison = comparing.compare(policies, seeds, jobs or joblib.cpu_count(), baseline, finished)
+    with progress_bar("runs", len(policies) * seeds) as finished:
+        comparison = comparing.compare(policies, seeds, jobs or processors(), baseline, finished)
     if output:
         write(comparison, output)
     if as_json:
@@ -62,18 +58,3 @@ def compare(
         typer.echo(f"servesim: failed: {failure.policy}, seed {failure.seed}: {failure.error}", err=True)
     if comparison.failures:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _progress_bar(runs: int) -> Iterator[Callable[[], None]]:
-    """A live bar on a terminal, nothing elsewhere."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("runs", total=runs)
-        yield lambda: bar.advance(task)

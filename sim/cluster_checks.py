@@ -47,6 +47,17 @@ def check_weights(groups: Sequence[Group], policy: Router) -> None:
 
 def check_engine(engine: Engine, steps: StepTable) -> None:
     """Refuse options that contradict each other, and step tables that are too short for them."""
+    check_options(engine)
+    for table, entries in (
+        (steps.linear_ps, engine.stages * engine.max_num_batched_tokens + 1),
+        (steps.sequence_ps, engine.max_num_seqs + 1),
+    ):
+        if len(table) < entries:
+            raise SimError(f"step tables: {len(table)} entries are too few for {entries - 1} tokens or sequences")
+
+
+def check_options(engine: Engine) -> None:
+    """Refuse names that are unknown and options that contradict each other."""
     for field, known in (("batching", BATCHINGS), ("queue", QUEUES), ("eviction", EVICTIONS)):
         if getattr(engine, field) not in known:
             raise SimError(unknown_name(f"engine.{field}", getattr(engine, field), known))
@@ -67,12 +78,6 @@ def check_engine(engine: Engine, steps: StepTable) -> None:
             f"engine.{BATCHINGS[engine.batching].budget}: {engine.microbatch_tokens} is not within 1 and "
             f"max_num_batched_tokens {engine.max_num_batched_tokens}; lower it or raise max_num_batched_tokens"
         )
-    for table, entries in (
-        (steps.linear_ps, engine.stages * engine.max_num_batched_tokens + 1),
-        (steps.sequence_ps, engine.max_num_seqs + 1),
-    ):
-        if len(table) < entries:
-            raise SimError(f"step tables: {len(table)} entries are too few for {entries - 1} tokens or sequences")
 
 
 def check_requests(requests: Requests, engine: Engine) -> None:

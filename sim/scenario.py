@@ -301,16 +301,21 @@ def read_scenario(path: str | Path) -> dict[str, Any]:
         raise SimError(f"{path}: is no text file") from None
     if not isinstance(fields, dict):
         raise SimError(f"{path}: expected fields with values, found {type(fields).__name__}")
+    locate(fields, Path(path).parent)
+    return fields
+
+
+def locate(fields: dict[str, Any], folder: Path) -> None:
+    """Let the files that a scenario's ``fields`` name be looked for in ``folder``."""
     source = fields.get("workload")
     fleet = fields.get("fleet")
     kinds = [fields, *(fleet if isinstance(fleet, list) else ())]
     named = [(kind, name) for kind in kinds for name in ("gpu", "model", "calibration", "serving_engine")]
     for part, name in [(source, "trace"), (source, "pool"), *named]:
         if isinstance(part, dict) and isinstance(part.get(name), str):
-            beside = Path(path).parent / part[name]
+            beside = folder / part[name]
             if name == "trace" or beside.is_file() or (name == "pool" and beside.is_dir()):
                 part[name] = str(beside)
-    return fields
 
 
 def make_scenario(fields: dict[str, Any], where: str = "scenario") -> Scenario:

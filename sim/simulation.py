@@ -147,7 +147,7 @@ def _groups(scenario: Scenario, deployed: list[Deployment], longest_request_toke
 
 
 def _group(group: InstanceGroup, deployed: Deployment, longest_request_tokens: int) -> Group:
-    engine = _engine(group.engine, deployed)
+    engine = engine_of(group.engine, deployed)
     # `Cluster` refuses a longer one than an instance holds: no tables for it (its last token is never computed).
     longest_request_tokens = min(longest_request_tokens, engine.usable_blocks * engine.block_size + 1)
     limits = (engine.max_num_batched_tokens, engine.max_num_seqs, longest_request_tokens)
@@ -155,7 +155,8 @@ def _group(group: InstanceGroup, deployed: Deployment, longest_request_tokens: i
     return Group(engine, steps, group.instances, group.weight, group.name, group.tp * group.pp)
 
 
-def _engine(options: EngineOptions, deployed: Deployment) -> Engine:
+def engine_of(options: EngineOptions, deployed: Deployment) -> Engine:
+    """The engine of an instance, defaults and KV blocks filled in."""
     max_num_seqs, max_num_batched_tokens = batch_limits(options, deployed.gpu)
     num_blocks = options.num_blocks
     if num_blocks is None:

@@ -36,15 +36,9 @@ def generate(name: str, seed: int, options: Mapping[str, Any]) -> Workload:
     requests or a longer duration, the rows of the shorter workload come first, unchanged.
     Raises WorkloadError for an unknown name, or an option that is unknown or out of range.
     """
-    if name not in BUILTINS:
-        raise WorkloadError(f"unknown built-in workload '{name}'; {did_you_mean(name, BUILTINS)}")
-    parameters = inspect.signature(BUILTINS[name].pool).parameters
-    defaults = {parameter.name: parameter.default for parameter in parameters.values()}
-    _check(name, options, defaults)
+    defaults = check(name, options)
     rate_per_s = options.get("rate_per_s", defaults["rate_per_s"])
     requests = options.get("requests", DEFAULT_REQUESTS)
-    if rate_per_s * options.get("duration_s", 0) > MOST_REQUESTS:
-        raise WorkloadError(f"workload '{name}': rate_per_s times duration_s is more than {MOST_REQUESTS} requests")
     pool = BUILTINS[name].pool(**{option: value for option, value in options.items() if option in defaults})
     if "duration_s" in options:
         return compose.generate(pool, seed=seed, duration_s=options["duration_s"])
@@ -54,8 +48,12 @@ def generate(name: str, seed: int, options: Mapping[str, Any]) -> Workload:
     return workload.head(requests)
 
 
-def _check(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Reject options of workload `name` that are unknown, of another type than the default, or out of range."""
+def check(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults of the built-in workload called `name`; raises WorkloadError as `generate` does, drawing nothing."""
+    if name not in BUILTINS:
+        raise WorkloadError(f"unknown built-in workload '{name}'; {did_you_mean(name, BUILTINS)}")
+    parameters = inspect.signature(BUILTINS[name].pool).parameters
+    defaults = {parameter.name: parameter.default for parameter in parameters.values()}
     samples = {**defaults, "requests": DEFAULT_REQUESTS, "duration_s": 1.0}
     for option, value in options.items():
         if option == "seed":
@@ -72,3 +70,7 @@ def _check(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -
             raise WorkloadError(f"option '{option}' of workload '{name}': {problem}")
     if "requests" in options and "duration_s" in options:
         raise WorkloadError(f"workload '{name}': give requests or duration_s, not both")
+    rate_per_s = options.get("rate_per_s", defaults["rate_per_s"])
+    if rate_per_s * options.get("duration_s", 0) > MOST_REQUESTS:
+        raise WorkloadError(f"workload '{name}': rate_per_s times duration_s is more than {MOST_REQUESTS} requests")
+    return defaults

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sim.cells import row
 from sim.compare.metrics import METRICS
 from sim.simulation import simulate
 
@@ -65,7 +66,8 @@ def run(task: Task) -> dict[str, Any]:
     requests = sources.at_rate(task.workload, task.load * task.most_per_s, task.seed, task.size)
     run_of = scenario(MODEL, ROUTERS[task.router], task.seed, signals=VIEWS[task.view])
     result = simulate(run_of, requests, AmongThree(task.seed) if task.router == AMONG_THREE else None)
-    measured = {metric.name: metric.of(result.summary) for metric in METRICS}
+    numbers = row(result.summary)
+    measured = {metric.name: metric.of(numbers) for metric in METRICS}
     return vars(task) | {"requests": len(requests)} | measured | {"busiest": busiest_share(result.requests)}
 
 

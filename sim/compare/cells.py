@@ -3,13 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import BrokenProcessPool
+from workloads import Workload
 
-from hardware_profiles import ProfileError
-from workloads import Workload, WorkloadError
-
-from ..errors import SimError
+from ..cells import Failed, row, run_all
+from ..cells.backends import open_pool
 from ..scenario import Scenario
 from ..simulation import run_scenario
 from .curves import Curves, curves
@@ -51,43 +48,34 @@ class Failure:
     error: str
 
 
-def run_cell(cell: Cell) -> Run | Failure:
-    """Make the run; whatever goes wrong in it is told, as other runs are not to be lost for it."""
+def run_cell(cell: Cell) -> Run:
+    """Make the run."""
     scenario = cell.scenario.model_copy(update={"seed": cell.seed, "series_interval_s": cell.bin_s})
-    try:
-        result = run_scenario(scenario, cell.workload)
-        summary = result.summary
-        return Run(
-            cell.policy,
-            cell.seed,
-            summary["requests"],
-            summary["requests_beyond_context"],
-            summary["operations_not_reached"],
-            bool(summary["saturated"]["saturated"]),
-            {metric.name: metric.of(summary) for metric in (*METRICS, *SLO_METRICS)},
-            summary["assumptions"],
-            curves(result, cell.bin_s),
-        )
-    except (SimError, WorkloadError, ProfileError) as error:
-        return Failure(cell.policy, cell.seed, str(error))
-    except MemoryError:
-        return Failure(cell.policy, cell.seed, "not enough memory; use fewer requests, instances or --jobs")
-    except Exception as error:
-        return Failure(cell.policy, cell.seed, f"{type(error).__name__}: {error}")
+    result = run_scenario(scenario, cell.workload)
+    summary = result.summary
+    numbers = row(summary)
+    return Run(
+        cell.policy,
+        cell.seed,
+        summary["requests"],
+        summary["requests_beyond_context"],
+        summary["operations_not_reached"],
+        bool(summary["saturated"]["saturated"]),
+        {metric.name: metric.of(numbers) for metric in (*METRICS, *SLO_METRICS)},
+        summary["assumptions"],
+        curves(result, cell.bin_s),
+    )
 
 
 def run_cells(cells: Sequence[Cell], jobs: int, finished: Callable[[], None]) -> list[Run | Failure]:
-    """What became of each cell, in their order, whatever the number of processes; ``finished`` is called after each.
-
-    If the system ends a process, for want of memory mostly, the cells not finished by then fail.
-    """
-    outcomes: dict[tuple[str, int], Run | Failure] = {}
-    parallel = Parallel(min(jobs, len(cells)), backend="loky", return_as="generator_unordered", batch_size=1)
-    try:
-        for outcome in parallel(delayed(run_cell)(cell) for cell in cells):
-            outcomes[outcome.policy, outcome.seed] = outcome
+    """What became of each cell, in their order, whatever the number of processes; ``finished`` is called after each."""
+    outcomes: dict[int, Run | Failure] = {}
+    workers = min(jobs, len(cells))
+    with open_pool("loky" if workers > 1 else "inline", workers) as pool:
+        for place, outcome in run_all(run_cell, cells, pool):
+            if isinstance(outcome, Failed):
+                outcomes[place] = Failure(cells[place].policy, cells[place].seed, outcome.error)
+            else:
+                outcomes[place] = outcome
             finished()
-    except BrokenProcessPool:
-        pass
-    ended = "a process was ended from outside, mostly for want of memory; use fewer --jobs"
-    return [outcomes.get((cell.policy, cell.seed), Failure(cell.policy, cell.seed, ended)) for cell in cells]
+    return [outcomes[place] for place in range(len(cells))]
