@@ -27,6 +27,7 @@ from .cli_compare import compare
 from .cli_explain import explain_command
 from .cli_measure import measure
 from .cli_profile import profile_app
+from .cli_report import report
 from .cli_routers import evictions, routers
 from .cli_slo import print_slo, slo_fields, warn_of_saturation
 from .cli_sweep import sweep
@@ -37,6 +38,7 @@ from .errors import SimError
 from .routing import find_router, parse_router, router_label
 from .scenario import InstanceGroup, Scenario, make_scenario, read_scenario
 from .simulation import load_workload, run_scenario
+from .trace_events import parse_window, write_trace_events
 
 app = typer.Typer(
     help="ServeSim: a discrete-event simulator of GPU clusters that serve language models.",
@@ -54,6 +56,7 @@ app.command("explain")(explain_command)
 app.command()(validate)
 app.command()(compare)
 app.command()(sweep)
+app.command()(report)
 
 
 def main() -> None:
@@ -115,6 +118,12 @@ def run(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Write requests, itl, series (Parquet) and summary.json here.")
     ] = None,
+    trace_events: Annotated[
+        Path | None, typer.Option(help="Write every step as Chrome trace events, for Perfetto: .json or .json.gz.")
+    ] = None,
+    trace_window: Annotated[
+        str | None, typer.Option(help="The part of the run that --trace-events shows, as START:END in seconds.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Simulate a scenario and print its latencies.
@@ -157,14 +166,22 @@ def run(
     labels = [router_label(one.router, one.router_options) for one in scenarios]
     if len(set(labels)) < len(scenarios):
         raise SimError("--router: each policy can be given once with the same options")
-    if out_folder:
-        out_folder.mkdir(parents=True, exist_ok=True)
+    if trace_events and len(scenarios) > 1:
+        raise SimError("--trace-events: is for one run; give one --router")
+    if trace_window and not trace_events:
+        raise SimError("--trace-window: goes with --trace-events FILE")
+    window_s = parse_window(trace_window or ":") if trace_events else None
+    for folder in (out_folder, trace_events and trace_events.parent):
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
     requests = load_workload(scenarios[0])
     summaries = []
     for one, label in zip(scenarios, labels, strict=True):
         with _progress_bar(label, len(requests)) as progress:
-            result = run_scenario(one, requests, progress=progress)
+            result = run_scenario(one, requests, progress=progress, trace_window_s=window_s)
         summaries.append(result.summary)
+        if trace_events and window_s:
+            write_trace_events(result, trace_events, window_s)
         if out_folder:
             result.write(out_folder / _file_name(label) if len(scenarios) > 1 else out_folder)
     warn_of_saturation(summaries)
@@ -173,7 +190,9 @@ def run(
         return
     _print_summaries(scenarios[0], summaries)
     if out_folder:
-        out.print(f"Written to {out_folder}/", highlight=False, soft_wrap=True, markup=False)
+        say(f"Written to {out_folder}/")
+    if trace_events:
+        say(f"{trace_events}: open it in https://ui.perfetto.dev")
 
 
 def _file_name(label: str) -> str:

@@ -17,31 +17,30 @@ from .cluster_checks import check_groups, check_weights
 from .errors import SimError
 from .kernel import advance as kernel
 from .kernel.build import Group, Requests, add_instances, build, grow_pools
-from .kernel.indicators import hit_tokens, look, observe
+from .kernel.indicators import hit_tokens, look
 from .kernel.indirect import router_address
 from .kernel.router_memory import RouterMemory
 from .kernel.signals import show_fresh
 from .kernel.state import BAD_CHOICE, FINISHED, GROW, LONGEST_PS, NEVER, PAUSE, REACHED, ROUTE, STALLED, TOO_LONG
 from .operations import (
-    ABSENT,
     BY_REQUEST,
     DRAINING,
     FAILED,
     PS_PER_S,
     READY,
     STARTING,
-    STATUSES,
     STOPPED,
     ControlEvent,
     Operation,
     check_operations,
 )
 from .routing import ClusterView, PythonRouter, RoutedRequest, find_router
+from .samples import Sampler, Samples
 
 AFTER_OPERATIONS = EventPriority(2)  # SimPy priority: later than every control event (0 and 1) of the same instant
 FOREVER = NEVER - 1
-MOST_SAMPLES = 10_000_000  # instances times sample times: half a gigabyte
 TOO_LONG_RUN = f"the run is longer than the {LONGEST_PS // PS_PER_S:,} s that its clock can count"
+MOST_JUMPS = 1_000_000  # in a trace of the run: some 600 MB of JSON
 EVENTS_PER_PROGRESS = 500_000  # kernel events between two progress calls, some 0.2 s
 
 
@@ -54,38 +53,14 @@ class Progress(NamedTuple):
     events: int
 
 
-class Samples(NamedTuple):
-    """State of every instance at regular times: arrays [times, instances], counters since the start of the run."""
-
-    time_ps: np.ndarray  # [times]
-    running: np.ndarray
-    waiting: np.ndarray
-    blocks_used: np.ndarray
-    hit_tokens: np.ndarray
-    prompt_tokens: np.ndarray
-    busy_ps: np.ndarray
-    status: np.ndarray  # index in STATUSES
-
-
-class InstanceCounters(NamedTuple):
-    """State of every instance at an instant, [instances] each; counters since the start of the run."""
-
-    running: np.ndarray
-    waiting: np.ndarray
-    hit_tokens: np.ndarray
-    prompt_tokens: np.ndarray
-    busy_ps: np.ndarray
-    blocks_used: np.ndarray
-
-
 class Cluster:
     """Groups of like instances, a router, and the requests that they serve. Instances count from 0, group by group.
 
     ``router`` names a compiled policy or is a Python router, for which ``describe(request id, arrival_s)`` makes the
     `RoutedRequest`; ``router_options`` are the policy's. ``memory`` says what the router knows beside its policy:
     sessions and clients, how late it sees the instances, its prefix index. The inter-token latencies of requests that
-    arrive before ``warm_up_ps`` are counted apart. Raises `SimError` for a request that could
-    never run.
+    arrive before ``warm_up_ps`` are counted apart. Raises `SimError` for a request that could never run, and for groups
+    that do not go together.
     """
 
     def __init__(
@@ -124,10 +99,7 @@ class Cluster:
         self.log: list[ControlEvent] = []
         self.on_add: list[Callable[[int], None]] = []  # told of every instance added
         self._ready_ps = [0] * instances  # when its start-up is over
-        self._samples: list[InstanceCounters] = []
-        self._sample_status: list[list[int]] = []
-        self._sample_times: list[int] = []
-        self._sample_interval_ps: int | None = None
+        self._sampler = Sampler()
         self._progress: Callable[[Progress], None] | None = None
         self._describe = describe or self._plain_description
         self._closed_since_ps = 0  # when the last accepting instance ceased to
@@ -142,14 +114,17 @@ class Cluster:
         operations: Sequence[Operation] = (),
         sample_interval_ps: int | None = None,
         progress: Callable[[Progress], None] | None = None,
+        jumps_ps: tuple[int, int] | None = None,
     ) -> None:
-        """Serve all requests, once. Raises `SimError` for an operation that makes no sense, or if requests can never be
-        served because no instance accepts any more, or those that have them hang.
+        """Serve all requests, once; keep in `jumps` those that overlap ``jumps_ps``, from and until. Raises `SimError`
+        for an operation that makes no sense, or if requests can never be served because no instance accepts any more,
+        or those that have them hang.
         """
         check_operations(operations, len(self.status), len(self.groups))
+        self.state.cluster[["jumps_from", "jumps_until"]] = jumps_ps or (0, 0)
         for operation in operations:
             self.env.process(self._operate(operation))
-        self._sample_interval_ps = sample_interval_ps
+        self._sampler = Sampler(sample_interval_ps)
         self._progress = progress
         self.env.run(until=self.env.process(self._serve()))
         self.stop_drained()
@@ -185,11 +160,11 @@ class Cluster:
     def _advance(self, until_ps: int) -> int:
         """Run the kernel up to and including ``until_ps``, answering whatever it asks for."""
         while True:
-            sample_ps = self._next_sample_ps()
+            sample_ps = self._sampler.due_ps(NEVER)
             budget = self._report_at - int(self.state.cluster["events"][0]) if self._progress else NEVER // 2
             reason = kernel.advance(self.state, min(until_ps, sample_ps - 1), self._router_address, budget)
             if reason == GROW:
-                self.state = grow_pools(self.state)
+                self._grow()
             elif reason == ROUTE:
                 self._ask_router(int(self.state.cluster["asked"][0]))
             elif reason == PAUSE:
@@ -208,7 +183,21 @@ class Cluster:
                     self._report_progress()
                 return reason
             else:
-                self._take_sample(sample_ps)
+                self._sampler.take(self.state, self.status, sample_ps)
+
+    def _grow(self) -> None:
+        cluster = self.state.cluster[0]
+        if cluster["noted_jumps"] > MOST_JUMPS:
+            raise SimError(
+                f"trace window: instances made more than {MOST_JUMPS:,} steps and jumps in it by "
+                f"{cluster['clock'] / PS_PER_S:g} s; use a shorter one"
+            )
+        self.state = grow_pools(self.state)
+
+    @property
+    def jumps(self) -> np.ndarray:
+        """What the instances did within the window given to `run`: records of `state.JUMP` by end."""
+        return self.state.jump[: self.state.cluster["noted_jumps"][0]]
 
     def _report_progress(self) -> None:
         if self._progress is None:
@@ -294,6 +283,7 @@ class Cluster:
     def freeze(self, i: int, reason: str = BY_REQUEST) -> None:
         """Instance ``i`` hangs: what it has gets no further, and it takes requests as before, until it fails."""
         if self.status[i] not in (FAILED, STOPPED) and not self.state.inst["frozen"][i]:
+            self._grow()
             self.state.cluster["clock"] = self.env.now
             kernel.freeze(self.state, i)
             self._note("freeze", i, reason)
@@ -304,6 +294,7 @@ class Cluster:
         """
         if self.status[i] not in (FAILED, STOPPED):
             self.status[i] = FAILED
+            self._grow()
             self.state.cluster["clock"] = self.env.now
             kernel.fail(self.state, i, backoff_ps)
             self._note("fail", i, reason, backoff_ps)
@@ -397,49 +388,6 @@ class Cluster:
             )
         kernel.assign(self.state, r, chosen)
 
-    def _next_sample_ps(self) -> int:
-        if self._sample_interval_ps is None:
-            return NEVER
-        return (len(self._sample_times) + 1) * self._sample_interval_ps
-
-    def _take_sample(self, at_ps: int) -> None:
-        """Note the state of all instances just before what happens at ``at_ps``."""
-        if (len(self._sample_times) + 1) * len(self.status) > MOST_SAMPLES:
-            raise SimError(
-                f"series_interval_s: {MOST_SAMPLES:,} samples are taken after {at_ps / PS_PER_S:g} s; "
-                "use a longer interval"
-            )
-        self._sample_times.append(at_ps)
-        self._samples.append(self.look(at_ps))
-        self._sample_status.append([STATUSES.index(status) for status in self.status])
-
-    def look(self, at_ps: int) -> InstanceCounters:
-        """Running, waiting, blocks in use and the counters of all instances just before what happens at ``at_ps``."""
-        self.state.cluster["clock"] = at_ps
-        blocks_used = np.zeros(len(self.status), np.int64)
-        observe(self.state, blocks_used)
-        inst = self.state.inst
-        busy_ps = inst["busy_ps"] + np.where(inst["planned"] > 0, at_ps - inst["start"], 0)
-        return InstanceCounters(
-            inst["running"].copy(),
-            inst["waiting"].copy(),
-            inst["hit_tokens"].copy(),
-            inst["prompt_tokens"].copy(),
-            busy_ps,
-            blocks_used,
-        )
-
     def samples(self) -> Samples:
         """What was sampled so far; instances added later count as empty before."""
-        count = len(self.status)
-
-        def column(at: int) -> np.ndarray:
-            rows = [np.pad(row[at], (0, count - len(row[at]))) for row in self._samples]
-            return np.stack(rows) if rows else np.zeros((0, count), np.int64)
-
-        running, waiting, hits, prompts, busy, blocks = (column(at) for at in range(6))
-        times = np.array(self._sample_times, np.int64)
-        absent = STATUSES.index(ABSENT)
-        rows = [row + [absent] * (count - len(row)) for row in self._sample_status]
-        status = np.array(rows, np.int8).reshape(len(times), count)
-        return Samples(times, running, waiting, blocks, hits, prompts, busy, status)
+        return self._sampler.samples(len(self.status))

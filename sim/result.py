@@ -26,7 +26,7 @@ from .scenario import Scenario
 from .slo import judge, slo_classes
 from .statistics import CONFIDENCE
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Result:
 
     @cached_property
     def series(self) -> pd.DataFrame:
-        """Every instance at every sample time; hit ratio and busy share are of the interval before it."""
+        """Every instance at every sample time; hit ratio, busy share, iterations, tokens of the interval before."""
         samples = self.cluster.samples()
         times, instances = samples.running.shape
         interval_ps = np.diff(samples.time_ps, prepend=0)
@@ -147,6 +147,11 @@ class Result:
                 "kv_used_fraction": (samples.blocks_used / self.cluster.state.inst["usable"]).ravel(),
                 "hit_ratio": hits.ravel(),
                 "busy_fraction": (since_last(samples.busy_ps) / interval_ps[:, None]).ravel(),
+                "prefill_only_iterations": since_last(samples.prefill_only).ravel(),
+                "mixed_iterations": since_last(samples.mixed).ravel(),
+                "decode_only_iterations": since_last(samples.decode_only).ravel(),
+                "prefill_tokens": since_last(samples.prefill_tokens).ravel(),
+                "decode_tokens": since_last(samples.decode_tokens).ravel(),
             }
         )
 
@@ -185,7 +190,7 @@ class Result:
             "hit_ratio": ratio(int(table["hit_tokens"].sum()), inputs),
             "preemptions": int(state.req["preemptions"].sum()),
             "router_tallies": self.cluster.router_tallies,
-            "iterations": int((state.inst["iteration"] + state.inst["prefill_steps"]).sum()),
+            "iterations": int(sum(state.inst[kind].sum() for kind in ("prefill_only", "mixed", "decode_only"))),
             "ttft_s": self._latency("ttft_s", widths),
             "tpot_s": self._latency("tpot_s", widths),
             "itl_s": histogram_distribution(self._itl_edges_s, self._itl_counts.sum(axis=0)),
@@ -259,6 +264,11 @@ class Result:
             "group": self.cluster.groups[inst["group"]].name,
             "requests": int(inst["finished"]),
             "output_tokens": int(inst["tokens"]),
+            "prefill_only_iterations": int(inst["prefill_only"]),
+            "mixed_iterations": int(inst["mixed"]),
+            "decode_only_iterations": int(inst["decode_only"]),
+            "prefill_tokens": int(inst["prefill_tokens"]),
+            "decode_tokens": int(inst["decode_tokens"]),
             "hit_ratio": ratio(int(inst["hit_tokens"]), int(inst["prompt_tokens"])),
             "busy_fraction": ratio(int(inst["busy_ps"]) / PS_PER_S, duration_s),
             "preemptions": int(inst["preemptions"]),

@@ -62,8 +62,11 @@ def run_scenario(
     progress: Callable[[Progress], None] | None = None,
     given: dict[str, str] | None = None,
     autoscaler: PythonAutoscaler | None = None,
+    trace_window_s: tuple[float, float] | None = None,
 ) -> Result:
-    """The same for requests already loaded; ``given`` names what does not come from the scenario."""
+    """The same for requests already loaded; ``given`` names what does not come from the scenario. What instances do
+    from and until ``trace_window_s`` is kept for `trace_events.write_trace_events`.
+    """
     of_class = itl_classes(scenario.slo, slo_classes(scenario.slo, requests))
     columns = kernel_requests(requests)._replace(itl_class=of_class)
     tokens = columns.input_tokens.astype(np.int64) + columns.output_tokens
@@ -91,6 +94,7 @@ def run_scenario(
         _operations(scenario),
         sample_interval_ps=None if scenario.series_interval_s is None else to_ps(scenario.series_interval_s),
         progress=progress,
+        jumps_ps=None if trace_window_s is None else (to_ps(trace_window_s[0]), to_ps(trace_window_s[1])),
     )
     last_arrival_s = int(cluster.state.req["arrival"].max()) / PS_PER_S
     if last_arrival_s < scenario.warmup_s:

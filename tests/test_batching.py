@@ -92,7 +92,7 @@ def test_a_policy_of_ones_own_is_one_file(tmp_path: Path) -> None:
 def test_sglang_s_prefill_steps_widen_the_gaps_of_decode() -> None:
     state = run_kernel(scenario(batching="sglang", async_scheduling=False)).state
     # One step prefills the first two; another, from 110 ps on, the others: the two that decode then wait 20 ps.
-    assert state.inst["prefill_steps"].tolist() == [2]
+    assert state.inst["prefill_only"].tolist() == [2]
     assert state.inst["iteration"].tolist() == [39]
     assert state.req["finish"].tolist() == [410, 310, 140, 140]
 

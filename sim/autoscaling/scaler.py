@@ -12,6 +12,7 @@ import simpy
 from ..cluster import Cluster
 from ..errors import SimError, unknown_name
 from ..operations import DRAINING, PS_PER_S, READY, STARTING
+from ..samples import look
 from ..scenario import AutoscalerOptions
 from .registry import find_autoscaler
 from .view import FleetView, PythonAutoscaler
@@ -73,7 +74,7 @@ class Scaler:
         cluster, options = self._cluster, self._options
         now_ps = int(cluster.env.now)
         self._watch.update(cluster.state, now_ps)
-        seen = cluster.look(now_ps)
+        seen = look(cluster.state, now_ps)
         busy_ps = seen.busy_ps - np.pad(self._seen_busy_ps, (0, len(seen.busy_ps) - len(self._seen_busy_ps)))
         self._seen_busy_ps = seen.busy_ps
         ready = self._with_status(READY)

@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
+from ..figures import legend, plain_ticks
 from .comparison import Comparison
 from .curves import Curves, total
 from .metrics import Metric
@@ -25,7 +24,7 @@ def draw_cdf(axes: Axes, comparison: Comparison, latency: str) -> None:
     for name, curves in pooled(comparison).items():
         axes.step(*curves.cdf(latency), where="post", label=name, color=_colour(comparison, name))
     axes.set(xlabel=f"{latency.removesuffix('_s').upper()}, s", ylabel="share of requests", xscale="log", ylim=(0, 1))
-    _plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis)
 
 
 def ttft_cdf(comparison: Comparison) -> Figure:
@@ -50,7 +49,7 @@ def ttft_over_time(comparison: Comparison) -> Figure:
             axes.step(start_s, mean_s, where="post", label=name, color=_colour(comparison, name))
         axes.set(xlabel="arrival, s", ylabel=f"mean TTFT in {comparison.bin_s:g} s, s", xlim=_shown_s(comparison))
         axes.set(yscale="log")
-        _plain_ticks(axes.yaxis)
+        plain_ticks(axes.yaxis)
 
     return _single(draw)
 
@@ -65,7 +64,7 @@ def requests_over_time(comparison: Comparison) -> Figure:
             axes.plot(time_s, count, label=name, color=_colour(comparison, name), linewidth=1)
         axes.set(ylabel=f"requests {state}", xlim=_shown_s(comparison), ylim=(0, None))
     axes.set(xlabel="time, s")
-    _legend(figure)
+    legend(figure)
     return figure
 
 
@@ -100,25 +99,13 @@ FIGURES: dict[str, Callable[[Comparison], Figure]] = {
 def _single(draw: Callable[[Axes], None]) -> Figure:
     figure = Figure(figsize=(5.5, 3.8), layout="constrained")
     draw(figure.add_subplot())
-    _legend(figure)
+    legend(figure)
     return figure
 
 
 def _shown_s(comparison: Comparison) -> tuple[float, float]:
     """Until nearly all requests are finished, with every policy."""
     return 0.0, comparison.bin_s * max(curves.shown_bins() for curves in pooled(comparison).values())
-
-
-def _plain_ticks(axis: Axis) -> None:
-    """Of a logarithmic axis: at 1, 2 and 5, as plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _legend(figure: Figure) -> None:
-    """One for all axes, which show the same policies."""
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
 
 
 def _colour(comparison: Comparison, name: str) -> str:

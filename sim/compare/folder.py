@@ -1,14 +1,12 @@
 """A comparison as a folder: tables, JSON, figures, and a page that needs no other file."""
 
 import base64
-from io import BytesIO
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from workloads.files import complete_file
 
+from ..figures import png, style
+from ..page import render
 from .comparison import Comparison
 from .figures import FIGURES
 from .notes import notes
@@ -23,7 +21,8 @@ def write(comparison: Comparison, folder: Path) -> None:
             table.to_parquet(path, index=False)
     with complete_file(folder / "comparison.json") as path:
         path.write_text(comparison.to_json() + "\n", encoding="utf-8")
-    images = {name: _png(draw(comparison)) for name, draw in FIGURES.items()}
+    with style():
+        images = {name: png(draw(comparison)) for name, draw in FIGURES.items()}
     for name, image in images.items():
         with complete_file(folder / f"{name}.png") as path:
             path.write_bytes(image)
@@ -33,14 +32,8 @@ def write(comparison: Comparison, folder: Path) -> None:
 
 def page(comparison: Comparison, images: dict[str, bytes]) -> str:
     """HTML with the table and the ``images``, PNGs by name, inside."""
-    environment = Environment(
-        loader=PackageLoader("sim.compare", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2").render(
+    return render(
+        "compare/page.html.j2",
         title="Comparison of " + ", ".join(policy.name for policy in comparison.policies),
         notes=notes(comparison),
         heads=HEADS,
@@ -49,9 +42,3 @@ def page(comparison: Comparison, images: dict[str, bytes]) -> str:
         failures=comparison.failures,
         policies=comparison.policies,
     )
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()

@@ -4,6 +4,7 @@ from .decode import bring_up_to_date, cut_jump, started_iterations
 from .events import fall_due, first_instance, next_arrival_time, queue_start, root_comes_first, set_event
 from .indirect import call_router
 from .jit import compiled, inlined
+from .jumps import note_jump
 from .kvcache import forget_everything
 from .prefix_index import copy_fits, forget_notes, note_prefix
 from .queues import heap_pop, prefill_remove, run_remove
@@ -39,6 +40,7 @@ def _pools_suffice(sim):
         len(sim.slot) - cluster.used_slots >= slots
         and len(sim.piece) - cluster.used_pieces >= slots + min(cluster.used_slots, cluster.most_usable)
         and len(sim.holder) - cluster.holders_end >= slots << (cluster.largest_class + 1)
+        and len(sim.jump) > cluster.noted_jumps
     )
 
 
@@ -196,10 +198,9 @@ def freeze(sim, i):
         return
     bring_up_to_date(sim, i)
     started = started_iterations(sim, i)
-    record_jump(sim, i, started - 1, inst.decoding)
+    record_jump(sim, i, started - 1)
+    note_jump(sim, i, started - 1, 1)
     inst.busy_ps += sim.cluster[0].clock - inst.start - jump_ps(inst.step_ps, inst.slope_ps, started - 1)
-    if inst.paused == 0:
-        inst.tokens += (started - 1) * inst.decoding
     inst.iteration += started  # the KV of the iteration in flight exists, its tokens do not
     inst.decode_kv += started * inst.decoding
     inst.planned = 0

@@ -168,6 +168,7 @@ def build(
         finishing=np.zeros(seats, np.int64),
         roots=order.astype(np.int64),
         **_step_tables([group.steps for group in groups]),
+        jump=np.zeros(0, state.JUMP),
         itl_edges_ps=edges,
         itl_counts=np.zeros((itl_classes, len(edges) - 1), np.int64),
         itl_class=np.where(early, itl_classes - 1, requests.itl_class).astype(np.int64),
@@ -347,6 +348,8 @@ def grow_pools(sim: Sim) -> Sim:
         sim = replace(sim, note=note)
     if len(sim.log) == cluster["logged"]:
         sim = replace(sim, log=_padded(sim.log, 2 * len(sim.log)))
+    if len(sim.jump) == cluster["noted_jumps"]:
+        sim = replace(sim, jump=_padded(sim.jump, 2 * len(sim.jump) + 1))
     return sim
 
 

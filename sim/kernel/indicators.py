@@ -117,12 +117,15 @@ def hit_tokens(sim, r):
 
 
 @compiled
-def observe(sim, blocks_used):
-    """Bring every instance up to date; fill its blocks in use."""
+def observe(sim, blocks_used, ended):
+    """Bring every instance up to date; fill its blocks in use, and the iterations of its jump in flight that ended
+    before now.
+    """
     for i in range(len(sim.inst)):
         bring_up_to_date(sim, i)
         inst = sim.inst[i]
         blocks_used[i] = inst.usable - inst.blank - inst.idle
+        ended[i] = max(0, started_iterations(sim, i) - 1)
 
 
 @compiled

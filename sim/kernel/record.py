@@ -1,4 +1,5 @@
-"""Inter-token latencies: an exact count per class of requests and log-spaced bin.
+"""What is recorded of each jump: its iterations, and inter-token latencies as an exact count per class of requests and
+log-spaced bin.
 
 The instances count the decode requests of each class as they come and go, so a jump costs as many additions as there
 are classes. With one class, which all requests have then, they need not.
@@ -70,14 +71,24 @@ def end_gaps_of_returned(sim, i):
 
 
 @compiled
-def record_jump(sim, i, iterations, requests):
-    """Note the first ``iterations`` of instance ``i``'s jump: busy time, and a gap each for its ``requests`` decode
-    requests (0: they had no part in it).
+def record_jump(sim, i, iterations):
+    """Note the first ``iterations`` of instance ``i``'s jump: what was in them, busy time, and a gap each for the
+    requests in decode.
     """
     inst = sim.inst[i]
     edges = sim.itl_edges_ps
     inst.busy_ps += jump_ps(inst.step_ps, inst.slope_ps, iterations)
-    if requests == 0 or iterations == 0:
+    decodes = 0 if inst.paused else inst.decoding
+    if inst.step_chunks == 0:
+        inst.decode_only += iterations
+    elif decodes == 0:
+        inst.prefill_only += iterations
+    else:
+        inst.mixed += iterations
+    inst.prefill_tokens += iterations * inst.step_prefill
+    inst.decode_tokens += iterations * decodes
+    inst.tokens += iterations * decodes
+    if decodes == 0 or iterations == 0:
         return
     at = _bin_of(sim, inst.step_ps)
     done = 0
@@ -87,7 +98,7 @@ def record_jump(sim, i, iterations, requests):
             upto = min(upto, (edges[at + 1] - inst.step_ps + inst.slope_ps - 1) // inst.slope_ps)
         if upto > done:
             if len(sim.itl_counts) == 1:
-                sim.itl_counts[0, at] += (upto - done) * requests
+                sim.itl_counts[0, at] += (upto - done) * decodes
             else:
                 for c in range(len(sim.itl_counts)):
                     sim.itl_counts[c, at] += (upto - done) * sim.decoding_of[i, c]

@@ -127,7 +127,13 @@ INSTANCE = np.dtype(
         ("ratio_at", Count),
         ("full", Index),  # 1: nobody is admitted until somebody finishes
         ("paused", Index),  # 1: the decode batch has no part in the step in flight
-        ("prefill_steps", Count),  # finished ones of that kind, which `iteration` does not count
+        ("step_chunks", Count),  # of prefill in the jump in flight
+        ("step_prefill", Count),  # their tokens
+        ("prefill_only", Count),  # finished iterations: those without decode requests,
+        ("mixed", Count),  # with prefill and decode,
+        ("decode_only", Count),  # without prefill
+        ("prefill_tokens", Count),  # computed in them
+        ("decode_tokens", Count),
         ("steps", Count),
         ("blank", Count),
         ("idle", Count),  # blocks cached and used by nobody
@@ -213,6 +219,24 @@ PIECE = np.dtype(
     align=True,
 )
 
+# One of an instance's jumps, as a trace of the run shows it.
+JUMP = np.dtype(
+    [
+        ("instance", Index),
+        ("start", Time),
+        ("end", Time),
+        ("iterations", Count),  # that ended
+        ("failed", Index),  # 1: the instance failed at `end`, and lost the iteration in flight
+        ("decodes", Count),  # decode requests in each iteration
+        ("chunks", Count),  # of prefill
+        ("prefill_tokens", Count),
+        ("running", Count),  # requests
+        ("waiting", Count),  # at `end`, as well as
+        ("blocks_used", Count),
+    ],
+    align=True,
+)
+
 # What policies other than LRU know of a piece. Apart from it, so that LRU need not have it in its cache lines.
 RANK = np.dtype(
     [
@@ -291,6 +315,9 @@ CLUSTER = np.dtype(
         ("held_head", Index),
         ("held_tail", Index),
         ("asked", Index),  # request that waits for a Python router's answer
+        ("jumps_from", Time),  # jumps that overlap [jumps_from, jumps_until) are noted
+        ("jumps_until", Time),
+        ("noted_jumps", Count),
         ("starts", Index),
         ("accepting", Index),
         ("finished", Index),
@@ -374,6 +401,7 @@ class Sim:
     by_tokens: np.ndarray = _array(BY_TOKENS, 2)  # [groups, most tokens of a step + 1]
     by_seqs: np.ndarray = _array(BY_SEQUENCES, 2)  # [groups, largest max_num_seqs + 1]
     pairs: np.ndarray = _array(Count, 2)  # [groups, longest request + 1]
+    jump: np.ndarray = _array(JUMP)  # those noted, in the order of their ends
     itl_edges_ps: np.ndarray = _array(Time)  # [bins + 1]
     itl_counts: np.ndarray = _array(Count, 2)  # [ITL classes, bins]
     itl_class: np.ndarray = _array(Index)  # [requests]

@@ -5,6 +5,7 @@ from .decode import LONGEST_JUMP, drop_from_totals, enter_decode, grow_until, pl
 from .events import fall_due, queue_start, set_event
 from .indirect import call_schedule
 from .jit import compiled, inlined
+from .jumps import note_jump
 from .kvcache import free_request
 from .queues import prefill_remove, run_remove
 from .record import class_on_arrival, end_gap, end_gaps_of_returned, record_jump
@@ -38,6 +39,8 @@ def _time_step(sim, i):
     if shares > 1:
         chunks_ps //= shares
     chunks_ps += launch_ps(sim, i, sequences - decodes, decodes)
+    inst.step_chunks = sequences - decodes
+    inst.step_prefill = prefill_tokens
     inst.start = cluster.clock
     inst.step_ps = chunks_ps + batch_ps(sim, i, tokens, sequences, decodes, kv_tokens, window_tokens, generated_tokens)
     inst.slope_ps = batch_slope_ps(sim, i, decodes, growing)
@@ -122,14 +125,10 @@ def finish_jump(sim, i):
     inst.last_start = inst.start + jump_ps(inst.step_ps, inst.slope_ps, inst.planned - 1)
     inst.last_end = sim.cluster[0].clock
     finished_before = inst.finished
-    gaps = 0
-    if inst.paused:
-        inst.prefill_steps += 1
-    else:
+    if inst.paused == 0:
         end_gaps_of_returned(sim, i)
-        gaps = inst.decoding
-        inst.tokens += inst.planned * inst.decoding
-    record_jump(sim, i, inst.planned, gaps)
+    record_jump(sim, i, inst.planned)
+    note_jump(sim, i, inst.planned, 0)
     inst.iteration += inst.planned
     inst.decode_kv += inst.planned * inst.decoding
     inst.planned = 0

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
+from ..figures import plain_ticks
 from .comparison import Comparison
 from .runs import EngineRun
 
@@ -51,10 +51,7 @@ def _logarithmic(axes: Axes, directions: str) -> None:
     """Log scales with ticks at 1, 2 and 5, written as plain numbers."""
     for direction in directions:
         axes.set(**{f"{direction}scale": "log"})
-        axis = axes.xaxis if direction == "x" else axes.yaxis
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
+        plain_ticks(axes.xaxis if direction == "x" else axes.yaxis)
 
 
 def distributions(run: EngineRun, predicted: pd.DataFrame) -> Figure:

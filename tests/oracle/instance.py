@@ -20,6 +20,17 @@ class EndedStep:
     finished_requests: int
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step that ended."""
+
+    start_ps: int
+    end_ps: int
+    decode_requests: int
+    prefill_requests: int
+    prefill_tokens: int
+
+
 class Instance:
     """One instance, accepting requests from `accepts_from_ps` on (None: not before a repair)."""
 
@@ -33,6 +44,7 @@ class Instance:
         self.accepts_from_ps: int | None = accepts_from_ps
         self.failed = False
         self.frozen = False
+        self.steps: list[Step] = []
         self._empty()
 
     def _empty(self) -> None:
@@ -153,9 +165,13 @@ class Instance:
                 generated.append(request.computed - request.row.input_tokens)
         self.step_start_ps = now_ps
         self.step_end_ps = now_ps + self.times.duration_ps(chunks, decode_kv, generated)
+        self.in_flight = Step(
+            now_ps, self.step_end_ps, len(decode_kv), len(chunks), sum(tokens for tokens, _ in chunks)
+        )
 
     def end_step(self, now_ps: int) -> list[Request]:
         """Hand out the tokens of the iteration in flight; returns who finishes, in admission order."""
+        self.steps.append(self.in_flight)
         finished = []
         for request in self.scheduled:
             if request.computed < request.known:
