@@ -2,6 +2,7 @@
 
 from .cluster import Cluster, Progress
 from .errors import SimError
+from .kernel.state import REJECT
 from .operations import Operation
 from .result import Result
 from .routing import ClusterView, RoutedRequest
@@ -9,6 +10,7 @@ from .scenario import Scenario, make_scenario, read_scenario
 from .simulation import load_workload, simulate
 
 __all__ = [
+    "REJECT",
     "Cluster",
     "ClusterView",
     "Operation",

@@ -266,6 +266,8 @@ def _print_summaries(scenario: Scenario, summaries: list[dict[str, Any]]) -> Non
         print_slo(summaries)
     if first["warmup_requests"]:
         say(f"{first['warmup_requests']:,} requests of the first {scenario.warmup_s:g} s are not measured.")
+    for one in summaries:
+        _say_tiers_and_refusals(one)
     if first["assumptions"]:
         lists = [f"`servesim gpus {group.gpu}` (--precision)" for group in groups]
         lists += [f"`servesim engines {group.serving_engine}`" for group in groups]
@@ -292,6 +294,19 @@ def _fleet(groups: Sequence[InstanceGroup]) -> str:
 def _each(values: Iterable[str]) -> str:
     """The different ones."""
     return " or ".join(dict.fromkeys(values))
+
+
+def _say_tiers_and_refusals(summary: dict[str, Any]) -> None:
+    """What the table has no columns for, with the router's name."""
+    label = router_label(summary["scenario"]["router"], summary["scenario"]["router_options"])
+    for tier, place in (("host_cache", "host memory"), ("kv_pool", "the pool")):
+        if summary[tier] is not None:
+            say(
+                f"{label}: {_number(summary[tier]['hit_ratio'], '.1%')} of the prompt tokens loaded from {place} "
+                f"({summary[tier]['loaded_blocks']:,} blocks in all, {summary[tier]['written_blocks']:,} written)."
+            )
+    if summary["rejected"]:
+        say(f"{label}: {summary['rejected']:,} requests were refused; the figures are of the others.")
 
 
 def _number(value: float | None, form: str, scale: float = 1.0) -> str:

@@ -17,11 +17,23 @@ from .cluster_checks import check_groups, check_weights
 from .errors import SimError
 from .kernel import advance as kernel
 from .kernel.build import Group, Requests, add_instances, build, grow_pools
-from .kernel.indicators import hit_tokens, look
+from .kernel.indicators import hit_tokens, look, pool_hit_tokens
 from .kernel.indirect import router_address
 from .kernel.router_memory import RouterMemory
 from .kernel.signals import show_fresh
-from .kernel.state import BAD_CHOICE, FINISHED, GROW, LONGEST_PS, NEVER, PAUSE, REACHED, ROUTE, STALLED, TOO_LONG
+from .kernel.state import (
+    BAD_CHOICE,
+    FINISHED,
+    GROW,
+    LONGEST_PS,
+    NEVER,
+    PAUSE,
+    REACHED,
+    REJECT,
+    ROUTE,
+    STALLED,
+    TOO_LONG,
+)
 from .operations import (
     BY_REQUEST,
     DRAINING,
@@ -147,7 +159,7 @@ class Cluster:
 
     def _stalled(self) -> str:
         """Why nothing can happen any more although requests are left."""
-        left = len(self.state.req) - int(self.state.cluster["finished"][0])
+        left = len(self.state.req) - int(self.state.cluster["finished"][0] + self.state.cluster["rejected"][0])
         inst = self.state.inst
         frozen = np.flatnonzero((inst["frozen"] == 1) & (inst["waiting"] + inst["running"] > 0))
         if len(frozen):
@@ -350,6 +362,7 @@ class Cluster:
             batch_size=shown["waiting"] + shown["running"],
             queued_prefill_tokens=shown["queued_prefill"].copy(),
             hit_tokens=hits,
+            pool_hit_tokens=int(pool_hit_tokens(state, r)),
             new_tokens=state.req["input"][r] - hits,
             decode_kv_tokens=decode_kv,
             kv_used_fraction=blocks_used / inst["usable"],
@@ -381,10 +394,14 @@ class Cluster:
             chosen = operator.index(choice)
         except TypeError:
             chosen = -1
+        if chosen == REJECT:
+            kernel.reject(self.state, r)
+            return
         if not 0 <= chosen < len(self.status) or not view.healthy[chosen]:
             healthy = ", ".join(map(str, np.flatnonzero(view.healthy)))
             raise SimError(
-                f"the Python router chose {choice!r} for request {r}; return the index of a healthy one: {healthy}"
+                f"the Python router chose {choice!r} for request {r}; return the index of a healthy one: {healthy}; "
+                "or sim.REJECT to refuse it"
             )
         kernel.assign(self.state, r, chosen)
 

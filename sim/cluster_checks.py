@@ -8,7 +8,7 @@ from .errors import SimError, unknown_name
 from .kernel.batching import BATCHINGS
 from .kernel.build import Engine, Group, Requests
 from .kernel.routing import ROUTERS, Router
-from .kernel.state import EVICTIONS
+from .kernel.state import EVICTIONS, LONGEST_PS
 from .kernel.steptime import PAIR_SHIFT, StepTable
 from .kernel.waiting import QUEUES
 
@@ -77,6 +77,16 @@ def check_options(engine: Engine) -> None:
         raise SimError(
             f"engine.{BATCHINGS[engine.batching].budget}: {engine.microbatch_tokens} is not within 1 and "
             f"max_num_batched_tokens {engine.max_num_batched_tokens}; lower it or raise max_num_batched_tokens"
+        )
+    if engine.host_blocks + engine.pool_blocks > 0 and not engine.prefix_caching:
+        raise SimError(
+            "engine.prefix_caching: engine.host_cache and kv_pool hold what it caches; set it to true or leave them out"
+        )
+    slowest_ps = max(engine.host_block_ps, engine.pool_block_ps)
+    if slowest_ps * engine.usable_blocks > LONGEST_PS:
+        raise SimError(
+            f"engine.host_cache, kv_pool: bandwidth_gb_per_s: {slowest_ps} ps a block are too long for the clock where "
+            f"{engine.usable_blocks} blocks are loaded; raise it"
         )
 
 

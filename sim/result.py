@@ -19,6 +19,8 @@ from .cluster import Cluster
 from .faults import Faults
 from .fleet_history import control_table, fleet_summary
 from .goodput import by_client, over_time, slo_summary
+from .kernel.line import POOL_LINE, host_line
+from .kernel.state import NONE, REJECTED
 from .metrics import distribution, histogram_distribution, ratio
 from .operations import PS_PER_S, STATUSES
 from .saturation import saturation
@@ -50,14 +52,18 @@ class Result:
     def requests(self) -> pd.DataFrame:
         """A row per request, by id (docs/results.md)."""
         req, w = self.cluster.state.req, self.workload
-        arrival_s, scheduled_s = req["arrival"] / PS_PER_S, req["first_scheduled"] / PS_PER_S
-        first_token_s, finish_s = req["first_token"] / PS_PER_S, req["finish"] / PS_PER_S
+        rejected = req["state"] == REJECTED
         gaps = req["output"] - 1
-        decode_s = (req["finish"] - req["first_token"]) / PS_PER_S
+
+        def seconds(later: str, earlier: str | None = None) -> np.ndarray:
+            """Between two events of each request, or from the start of the run; NaN where one never came."""
+            span_ps = req[later] - (0 if earlier is None else req[earlier])
+            return np.where(req[later] < 0, np.nan, span_ps / PS_PER_S)
+
         return pd.DataFrame(
             {
                 "request_id": np.arange(len(req)),
-                "arrival_s": arrival_s,
+                "arrival_s": seconds("arrival"),
                 "input_tokens": w.input_tokens,
                 "output_tokens": w.output_tokens,
                 "client": w.client,
@@ -66,16 +72,21 @@ class Result:
                 "turn": w.turn,
                 "priority": w.priority,
                 "instance": req["instance"].astype(np.int32),
-                "hit_tokens": req["hit"].astype(np.int32),
+                "rejected": rejected,
+                "hit_tokens": np.where(rejected, 0, req["hit"]).astype(np.int32),
+                "host_hit_tokens": req["host_hit"].astype(np.int32),
+                "pool_hit_tokens": req["pool_hit"].astype(np.int32),
                 "preemptions": req["preemptions"].astype(np.int32),
-                "first_scheduled_s": scheduled_s,
-                "first_token_s": first_token_s,
-                "finish_s": finish_s,
-                "queue_s": (req["first_scheduled"] - req["arrival"]) / PS_PER_S,
-                "ttft_s": (req["first_token"] - req["arrival"]) / PS_PER_S + self.front_end_s,
-                "tpot_s": np.divide(decode_s, gaps, out=np.full(len(req), np.nan), where=gaps > 0),
-                "e2e_s": (req["finish"] - req["arrival"]) / PS_PER_S + self.front_end_s,
-                "measured": req["arrival"] >= self.cluster.state.cluster["warm_up"][0],
+                "first_scheduled_s": seconds("first_scheduled"),
+                "first_token_s": seconds("first_token"),
+                "finish_s": seconds("finish"),
+                "queue_s": seconds("first_scheduled", "arrival"),
+                "ttft_s": seconds("first_token", "arrival") + self.front_end_s,
+                "tpot_s": np.divide(
+                    seconds("finish", "first_token"), gaps, out=np.full(len(req), np.nan), where=gaps > 0
+                ),
+                "e2e_s": seconds("finish", "arrival") + self.front_end_s,
+                "measured": (req["arrival"] >= self.cluster.state.cluster["warm_up"][0]) | (req["arrival"] == NONE),
             }
         )
 
@@ -122,8 +133,9 @@ class Result:
 
     @property
     def _span_s(self) -> tuple[float, float]:
-        """First arrival and last finish of the measured requests."""
-        return float(self.measured["arrival_s"].min()), float(self.measured["finish_s"].max())
+        """First arrival and last finish of the measured requests; the same if none of them is served."""
+        start_s, end_s = float(self.measured["arrival_s"].min()), float(self.measured["finish_s"].max())
+        return start_s, start_s if np.isnan(end_s) else end_s
 
     @cached_property
     def series(self) -> pd.DataFrame:
@@ -168,26 +180,30 @@ class Result:
     def summary(self) -> dict[str, Any]:
         """The run in numbers (docs/results.md); the same scenario and seed give the same bytes."""
         table, state = self.measured, self.cluster.state
+        served = table[~table["rejected"]]
         start_s, end_s = self._span_s
         duration_s = end_s - start_s
-        inputs, outputs = int(table["input_tokens"].sum()), int(table["output_tokens"].sum())
-        widths = self._half_widths()
+        inputs, outputs = int(served["input_tokens"].sum()), int(served["output_tokens"].sum())
+        widths = self._half_widths(served)
         blocks = {group.engine.num_blocks for group in self.cluster.groups}
         return {
             "schema_version": SCHEMA_VERSION,
             "scenario": self.scenario.model_dump(mode="json"),
             "given_in_python": self.given,
             "requests": len(table),
+            "rejected": len(table) - len(served),
             "warmup_requests": len(self.requests) - len(table),
             "input_tokens": inputs,
             "output_tokens": outputs,
             "start_s": start_s,
             "end_s": end_s,
-            "requests_per_s": ratio(len(table), duration_s),
+            "requests_per_s": ratio(len(served), duration_s),
             "requests_per_s_ci95": widths["requests_per_s"].value,
             "output_tokens_per_s": ratio(outputs, duration_s),
             "output_tokens_per_s_ci95": widths["output_tokens_per_s"].value,
             "hit_ratio": ratio(int(table["hit_tokens"].sum()), inputs),
+            "host_cache": self._tier_summary("host", state.line[host_line(0) :: host_line(1) - host_line(0)], inputs),
+            "kv_pool": self._tier_summary("pool", state.line[POOL_LINE : POOL_LINE + 1], inputs),
             "preemptions": int(state.req["preemptions"].sum()),
             "router_tallies": self.cluster.router_tallies,
             "iterations": int(sum(state.inst[kind].sum() for kind in ("prefill_only", "mixed", "decode_only"))),
@@ -217,22 +233,22 @@ class Result:
         told = distribution(self.measured[name].to_numpy())
         return {"mean": told.pop("mean"), "ci95": widths[name].value, **told}
 
-    def _half_widths(self) -> dict[str, HalfWidth]:
+    def _half_widths(self, served: pd.DataFrame) -> dict[str, HalfWidth]:
         """Of the means in the summary: latencies over batches of arrivals, rates over equal shares of the time."""
-        table = self.measured
         widths = {
-            name: half_width(table[name].dropna().to_numpy()) for name in ("ttft_s", "tpot_s", "e2e_s", "queue_s")
+            name: half_width(served[name].dropna().to_numpy()) for name in ("ttft_s", "tpot_s", "e2e_s", "queue_s")
         }
-        finish_s, tokens = table["finish_s"].to_numpy(), table["output_tokens"].to_numpy()
+        finish_s, tokens = served["finish_s"].to_numpy(), served["output_tokens"].to_numpy()
         widths["requests_per_s"] = half_width_of_rate(finish_s, np.ones_like(tokens), self._span_s)
         widths["output_tokens_per_s"] = half_width_of_rate(finish_s, tokens, self._span_s)
         return widths
 
     def _saturated(self) -> dict[str, Any]:
+        served = ~self.requests["rejected"].to_numpy()
         arrival_s, scheduled_s, finish_s = (
-            self.requests[name].to_numpy() for name in ("arrival_s", "first_scheduled_s", "finish_s")
+            self.requests[name].to_numpy()[served] for name in ("arrival_s", "first_scheduled_s", "finish_s")
         )
-        return asdict(saturation(arrival_s, scheduled_s, finish_s, self.workload.parent < 0))
+        return asdict(saturation(arrival_s, scheduled_s, finish_s, self.workload.parent[served] < 0))
 
     def _slo(self, duration_s: float) -> dict[str, Any]:
         edges_s, counts = self._itl_edges_s, self._itl_counts
@@ -255,6 +271,20 @@ class Result:
             "hit_ratio": ratio(int(inst["hit_tokens"].sum()), int(inst["prompt_tokens"].sum())),
             "ttft_s": distribution(self.requests["ttft_s"].to_numpy()[served]),
             "tpot_s": distribution(self.requests["tpot_s"].to_numpy()[served]),
+        }
+
+    def _tier_summary(self, tier: str, lines: np.ndarray, input_tokens: int) -> dict[str, Any] | None:
+        """A tier below the GPUs; None if there is none. ``lines`` are the records of its parts, an instance each."""
+        if not lines["capacity"].any():
+            return None
+        hit_tokens = int(self.measured[f"{tier}_hit_tokens"].sum())
+        capacities = set(lines["capacity"].tolist())
+        return {
+            "blocks": capacities.pop() if len(capacities) == 1 else None,
+            "hit_tokens": hit_tokens,
+            "hit_ratio": ratio(hit_tokens, input_tokens),
+            "written_blocks": int(lines["written"].sum()),
+            "loaded_blocks": int(lines["loaded"].sum()),
         }
 
     def _instance_summary(self, i: int, duration_s: float) -> dict[str, Any]:

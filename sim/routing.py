@@ -1,7 +1,8 @@
 """Routing policies by name, and what a router written in Python is given.
 
 A compiled policy is one function in `sim/policies/` (or in a user's own module, with the same decorator). A Python
-router is any callable ``(RoutedRequest, ClusterView) -> instance index``; it runs between two calls of the kernel.
+router is any callable ``(RoutedRequest, ClusterView) -> instance index``, or REJECT to refuse the request; it runs
+between two calls of the kernel.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,14 +31,15 @@ class RoutedRequest(NamedTuple):
 
 class ClusterView(NamedTuple):
     """What a router may know of the instances at this instant: one array entry an instance, by index
-    (docs/engine-rules.md, Routing).
+    (docs/engine-rules.md, Routing); and of the pool.
     """
 
     queued_requests: np.ndarray  # int64: waiting
     running_requests: np.ndarray  # int64
     batch_size: np.ndarray  # int64: both
     queued_prefill_tokens: np.ndarray  # int64: waiting or not yet prefilled
-    hit_tokens: np.ndarray  # int64: what the prefix cache would give this request
+    hit_tokens: np.ndarray  # int64: what the prefix cache would give this request, host memory included
+    pool_hit_tokens: int  # what the cluster's pool has of it, for every instance alike
     new_tokens: np.ndarray  # int64: its prompt tokens beyond that
     decode_kv_tokens: np.ndarray  # int64: KV tokens of the requests in decode
     kv_used_fraction: np.ndarray  # float64: blocks in use / usable blocks

@@ -44,6 +44,8 @@ class Saturation:
 
 def saturation(arrival_s: Floats, first_scheduled_s: Floats, finish_s: Floats, roots: NDArray[np.bool_]) -> Saturation:
     """Of a whole run, seconds, a value a request; ``roots`` are those that follow up on no other."""
+    if not roots.any():
+        return Saturation(None, "no request is served")
     first_s, last_s = float(arrival_s.min()), float(arrival_s[roots].max())
     if int((arrival_s <= last_s).sum()) < FEWEST_REQUESTS:
         return Saturation(None, f"fewer than {FEWEST_REQUESTS} requests arrive while new conversations come")

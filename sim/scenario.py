@@ -64,6 +64,21 @@ class WorkloadSource(Part):
         return self
 
 
+class CacheTier(Part):
+    """A place for cached blocks below the GPUs' own memory; see docs/engine-rules.md."""
+
+    capacity_gb: Annotated[float, Field(gt=0, le=1e9)] | None = None  # 10^9 bytes; give this or `capacity_blocks`
+    capacity_blocks: Count | None = None
+    # Of each GPU, as it loads; None: the peak of its PCIe link (host memory) or of its network card (pool)
+    bandwidth_gb_per_s: Annotated[float, Field(ge=0.001, le=1e6)] | None = None
+
+    @model_validator(mode="after")
+    def one_capacity(self) -> "CacheTier":
+        if (self.capacity_gb is None) == (self.capacity_blocks is None):
+            raise ValueError("give either `capacity_gb` or `capacity_blocks`")
+        return self
+
+
 class EngineOptions(Part):
     """Options of every instance's engine: vLLM V1's names, meanings and defaults. See docs/engine-rules.md."""
 
@@ -85,6 +100,9 @@ class EngineOptions(Part):
     # Which idle cached blocks go first: lru, fifo, lfu, gdsf or workload-aware; see docs/engine-rules.md
     eviction: str = "lru"
     async_scheduling: bool = True  # schedule a step while the one before it runs; vLLM's default since 0.14
+    # Host memory of an instance, for what its GPUs evict; capacity a GPU. None: there is none
+    host_cache: CacheTier | None = None
+    overlap_loads: bool = True  # a step loads blocks, from host memory or the pool, while it computes
 
 
 class RouterSignals(Part):
@@ -238,6 +256,7 @@ class Scenario(InstanceKind):
     router: str = "lmetric"  # see `servesim routers`
     router_options: dict[str, Any] = {}  # of the policy; see docs/routers.md
     signals: RouterSignals = RouterSignals()
+    kv_pool: CacheTier | None = None  # of the whole cluster, capacity in all; None: there is none
     operations: list[ControlOperation] = []
     autoscaler: AutoscalerOptions | None = None
     faults: FaultOptions | None = None
@@ -358,6 +377,8 @@ def _fields_beside(location: tuple[str | int, ...], whole: type[Part]) -> list[s
         "faults": FaultOptions,
         "slo": SloClass,
         "fleet": InstanceGroup,
+        "host_cache": CacheTier,
+        "kv_pool": CacheTier,
     }
     inside = [parts[step] for step in location[:-1] if step in parts]  # type: ignore[index]
     return list((inside[-1] if inside else whole).model_fields)

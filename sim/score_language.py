@@ -20,6 +20,7 @@ INDICATORS = {
     "queued_prefill": "queued_prefill_tokens(sim, i)",
     "input_tokens": "sim.req[r].input",
     "hit_tokens": "sim.hits[i]",
+    "pool_hit_tokens": "pool_hit_tokens(sim, r)",
     "new_tokens": "new_tokens(sim, r, i)",
     "decode_kv": "decode_kv_tokens(sim, i)",
     "kv_used": "kv_used_fraction(sim, i)",

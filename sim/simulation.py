@@ -24,8 +24,9 @@ from .operations import PS_PER_S, Operation
 from .pool_source import read_pool
 from .result import Result
 from .routing import PythonRouter, RoutedRequest
-from .scenario import EngineOptions, InstanceGroup, PoolOptions, RouterSignals, Scenario, WorkloadSource
+from .scenario import CacheTier, EngineOptions, InstanceGroup, PoolOptions, RouterSignals, Scenario, WorkloadSource
 from .slo import itl_classes, slo_classes
+from .tiers import check_pool, tier_assumptions, tier_options
 
 WORKLOAD_STREAM, JITTER_STREAM, ROUTER_STREAM, FAULT_STREAM = range(4)  # one random stream a purpose
 LARGE_GPU_GIB = 70  # from here on vLLM's API server takes the larger defaults
@@ -133,25 +134,25 @@ def _operations(scenario: Scenario) -> list[Operation]:
 
 def _assumptions(scenario: Scenario, deployed: list[Deployment]) -> dict[str, str]:
     """Those of all groups; those of a fleet under the name of their group."""
-    if scenario.fleet is None:
-        return deployed[0].assumptions
-    return {
-        f"{group.name}.{path}": reason
-        for group, one in zip(scenario.fleet, deployed, strict=True)
-        for path, reason in one.assumptions.items()
-    }
+    found: dict[str, str] = {}
+    for group, one in zip(scenario.groups(), deployed, strict=True):
+        of_tiers = tier_assumptions(group.engine, scenario.kv_pool, one)
+        beside = "" if scenario.fleet is None else f"{group.name}."
+        found |= {f"{beside}{path}": reason for path, reason in (one.assumptions | of_tiers).items()}
+    return found
 
 
 def _groups(scenario: Scenario, deployed: list[Deployment], longest_request_tokens: int) -> list[Group]:
     built = []
     for group, one in zip(scenario.groups(), deployed, strict=True):
         with naming(scenario, group):
-            built.append(_group(group, one, longest_request_tokens))
+            built.append(_group(group, scenario.kv_pool, one, longest_request_tokens))
+    check_pool(scenario, [group.engine.pool_blocks for group in built])
     return built
 
 
-def _group(group: InstanceGroup, deployed: Deployment, longest_request_tokens: int) -> Group:
-    engine = engine_of(group.engine, deployed)
+def _group(group: InstanceGroup, pool: CacheTier | None, deployed: Deployment, longest_request_tokens: int) -> Group:
+    engine = engine_of(group.engine, pool, deployed)
     # `Cluster` refuses a longer one than an instance holds: no tables for it (its last token is never computed).
     longest_request_tokens = min(longest_request_tokens, engine.usable_blocks * engine.block_size + 1)
     limits = (engine.max_num_batched_tokens, engine.max_num_seqs, longest_request_tokens)
@@ -159,7 +160,7 @@ def _group(group: InstanceGroup, deployed: Deployment, longest_request_tokens: i
     return Group(engine, steps, group.instances, group.weight, group.name, group.tp * group.pp)
 
 
-def engine_of(options: EngineOptions, deployed: Deployment) -> Engine:
+def engine_of(options: EngineOptions, pool: CacheTier | None, deployed: Deployment) -> Engine:
     """The engine of an instance, defaults and KV blocks filled in."""
     max_num_seqs, max_num_batched_tokens = batch_limits(options, deployed.gpu)
     num_blocks = options.num_blocks
@@ -192,6 +193,7 @@ def engine_of(options: EngineOptions, deployed: Deployment) -> Engine:
         async_scheduling=options.async_scheduling,
         batching=options.batching,
         chunk_tokens=options.chunk_tokens,
+        **tier_options(options, pool, deployed)._asdict(),
     )
 
 

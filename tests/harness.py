@@ -19,7 +19,7 @@ import sim.cluster
 from sim.cluster import Cluster
 from sim.errors import SimError
 from sim.kernel.build import Engine, Group, Requests
-from sim.kernel.state import NEVER, PAUSE, REACHED, Sim
+from sim.kernel.state import NEVER, PAUSE, REACHED, REJECTED, Sim
 from sim.kernel.steptime import StepTable
 from sim.operations import Operation
 from workloads import Workload
@@ -39,6 +39,9 @@ RECORDED = {
     "first_scheduled_ps": "first_scheduled",
     "first_token_ps": "first_token",
     "finish_ps": "finish",
+    "host_hit_tokens": "host_hit",
+    "pool_hit_tokens": "pool_hit",
+    "rejected": "state",
 }
 assert list(RECORDED) == [field.name for field in fields(Outcome)]
 
@@ -78,7 +81,7 @@ def kernel_groups(groups: Sequence[OracleGroup]) -> list[Group]:
     ]
 
 
-def make_cluster(scenario: Scenario, warm_up_ps: int = 0) -> Cluster:
+def make_cluster(scenario: Scenario, warm_up_ps: int = 0, router_options: dict[str, float] | None = None) -> Cluster:
     """The scenario in the compiled simulator, not yet run."""
     router = scenario.router
     return Cluster(
@@ -86,6 +89,7 @@ def make_cluster(scenario: Scenario, warm_up_ps: int = 0) -> Cluster:
         kernel_groups(scenario.groups),
         router if isinstance(router, str) else lambda request, view: router(request.id, View(**view._asdict())),
         scenario.router_seed,
+        router_options=router_options,
         warm_up_ps=warm_up_ps,
     )
 
@@ -100,14 +104,16 @@ def run_kernel(scenario: Scenario, warm_up_ps: int = 0) -> Cluster:
         if "can never be served" not in str(error):
             raise
         stranded = True
-    assert stranded == bool((cluster.state.req["finish"] < 0).any())
+    req = cluster.state.req
+    assert stranded == bool(((req["finish"] < 0) & (req["state"] != REJECTED)).any())
     return cluster
 
 
 def outcomes(cluster: Cluster) -> list[Outcome]:
     """What the kernel recorded, in the oracle's terms."""
-    columns = [cluster.state.req[name].tolist() for name in RECORDED.values()]
-    return [Outcome(*values) for values in zip(*columns, strict=True)]
+    req = cluster.state.req
+    columns = [req["state"] == REJECTED if name == "state" else req[name] for name in RECORDED.values()]
+    return [Outcome(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def assert_same(actual: Sequence[Outcome], expected: Sequence[Outcome]) -> None:

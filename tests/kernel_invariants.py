@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from sim.kernel.state import DECODE, LRU, NONE, PARKED, PREFILL, Sim
+from sim.kernel.line import POOL_LINE, gpu_line, host_line
+from sim.kernel.state import DECODE, LRU, NONE, PARKED, POOL, PREFILL, Sim
 
 
 def check_state(sim: Sim) -> None:
@@ -16,6 +17,7 @@ def check_state(sim: Sim) -> None:
         assert len(running) == inst["running"], "running requests are all on the list"
         _check_slots(sim, slots, running, whole)
         (_check_lru if sim.cluster["eviction"][0] == LRU else _check_leaves)(sim, i, slots)
+        _check_tier(sim, host_line(i), slots)
         in_use = sum(int(sim.slot[s]["in_use"]) for s in slots)
         kv = 0
         for r in running:
@@ -45,6 +47,17 @@ def check_state(sim: Sim) -> None:
         assert inst["prefilling"] == states.count(PREFILL)
         on_instance = (sim.req["instance"] == i) & (sim.req["queued"] != 0)
         assert inst["queued_prefill"] == sim.req["queued"][on_instance].sum(), "queued prefill tokens"
+
+    pooled = [s for s, _ in _slots(sim) if sim.slot[s]["instance"] == POOL]
+    _check_tier(sim, POOL_LINE, pooled)
+    assert len(pooled) == (sim.seg["pool_slot"] != NONE).sum()
+    for s in pooled:
+        slot = sim.slot[s]
+        assert slot["resident"] == 0 < slot["stored"] <= whole[s] and sim.seg["pool_slot"][slot["segment"]] == s
+        above = int(sim.seg[slot["segment"]]["parent"])
+        if above != NONE:
+            kept = sim.slot[sim.seg["pool_slot"][above]]["stored"]
+            assert kept == sim.seg[above]["end_block"] - sim.seg[above]["first_block"], "the pool is closed"
 
 
 def check_work(sim: Sim) -> None:
@@ -80,22 +93,27 @@ def _check_slots(sim: Sim, slots: list[int], running: list[int], whole: dict[int
         users = [int(sim.req[r]["extent"]) for r in running if sim.req[r]["slot"] == s]
         children = [c for c in slots if sim.slot[c]["parent"] == s]
         busy = sum(sim.slot[c]["in_use"] > 0 for c in children) + users.count(whole[s])
-        assert slot["children"] == len(children)
+        assert slot["children"] == sum(sim.slot[c]["resident"] > 0 for c in children)
         assert slot["busy"] == busy, "users of a whole slot"
         assert slot["partial"] == len(users) - users.count(whole[s]), "users of a part of a slot"
         assert slot["in_use"] == (whole[s] if busy else max(users, default=0)), "blocks in use of a slot"
-        assert 0 < slot["resident"] <= whole[s] and slot["in_use"] <= slot["resident"]
+        held = slot["resident"] + slot["stored"]
+        assert 0 < held <= whole[s] and slot["in_use"] <= slot["resident"]
+        if sim.seg[slot["segment"]]["shared"]:
+            assert sim.holder[sim.seg[slot["segment"]]["holders"] + slot["place"]]["resident"] == held
         parent = int(slot["parent"])
         segment_parent = int(sim.seg[slot["segment"]]["parent"])
         assert (parent == NONE) == (segment_parent == NONE)
         if parent != NONE:
             assert sim.slot[parent]["segment"] == segment_parent
-            assert sim.slot[parent]["resident"] == whole[parent], "resident prefixes are closed"
+            above = sim.slot[parent]
+            assert above["resident"] + above["stored"] == whole[parent], "GPU and host memory are closed together"
+            assert above["resident"] == whole[parent] or slot["resident"] == 0, "resident prefixes are closed"
 
 
-def _end_of_pieces(sim: Sim, s: int, first: int) -> int:
+def _end_of_pieces(sim: Sim, s: int, first: int, chain: str = "piece") -> int:
     """Where the pieces of slot ``s`` end, which begin at block ``first`` and leave no gap."""
-    at, p = first, int(sim.slot[s]["piece"])
+    at, p = first, int(sim.slot[s][chain])
     while p != NONE:
         assert sim.piece[p]["slot"] == s and sim.piece[p]["low"] == at < sim.piece[p]["high"]
         at, p = int(sim.piece[p]["high"]), int(sim.piece[p]["deeper"])
@@ -106,13 +124,26 @@ def _check_lru(sim: Sim, i: int, slots: list[int]) -> None:
     for s in slots:
         covered = _end_of_pieces(sim, s, int(sim.slot[s]["in_use"]))
         assert covered == sim.slot[s]["resident"], "idle pieces cover what is resident and not in use"
-    idle, before, p = 0, NONE, int(sim.inst[i]["lru_head"])
+    assert _blocks_in_line(sim, gpu_line(i), slots) == sim.inst[i]["idle"], "idle blocks"
+
+
+def _blocks_in_line(sim: Sim, at: int, slots: list[int]) -> int:
+    blocks, before, p = 0, NONE, int(sim.line[at]["oldest"])
     while p != NONE:
         assert sim.piece[p]["lru_prev"] == before and int(sim.piece[p]["slot"]) in slots
-        idle += int(sim.piece[p]["high"] - sim.piece[p]["low"])
+        blocks += int(sim.piece[p]["high"] - sim.piece[p]["low"])
         before, p = p, int(sim.piece[p]["lru_next"])
-    assert idle == sim.inst[i]["idle"], "idle blocks"
-    assert before == sim.inst[i]["lru_tail"]
+    assert before == sim.line[at]["newest"]
+    return blocks
+
+
+def _check_tier(sim: Sim, at: int, slots: list[int]) -> None:
+    for s in slots:
+        first = int(sim.slot[s]["resident"])
+        end = _end_of_pieces(sim, s, first, "stored_piece")
+        assert end == first + sim.slot[s]["stored"], "pieces cover what is stored, after what is resident"
+    blocks = _blocks_in_line(sim, at, slots)
+    assert blocks == sim.line[at]["blocks"] <= sim.line[at]["capacity"], "a tier never exceeds its capacity"
 
 
 def _check_leaves(sim: Sim, i: int, slots: list[int]) -> None:

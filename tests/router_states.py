@@ -59,6 +59,7 @@ class Choice:
         client: Sequence[int] | None = None,
         requests: int = 4,
         shared_tokens: int = 0,
+        engine: Engine = ENGINE,
     ) -> None:
         self.router, values = find_router(name, options)
         memory = RouterMemory(
@@ -70,7 +71,7 @@ class Choice:
             watches_crowds=self.router.watches_crowds,
             own_index=True,
         )
-        group = Group(ENGINE, linear_steps(), instances)
+        group = Group(engine, linear_steps(), instances)
         self.sim: Sim = build(equal_prompts(requests, shared_tokens), [group], seed, memory)
         self.accept(range(instances))
 

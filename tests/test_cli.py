@@ -15,8 +15,8 @@ TRACE = Path(__file__).parents[2] / "shared/data/traces/mooncake_conversation_tr
 SMALL = ["--builtin", "chatbot", "--set", "workload.options.requests=200", "--instances", "2"]
 REQUEST_COLUMNS = [
     *["request_id", "arrival_s", "input_tokens", "output_tokens", "client", "category", "session", "turn"],
-    *["priority", "instance", "hit_tokens", "preemptions", "first_scheduled_s", "first_token_s", "finish_s"],
-    *["queue_s", "ttft_s", "tpot_s", "e2e_s", "measured"],
+    *["priority", "instance", "rejected", "hit_tokens", "host_hit_tokens", "pool_hit_tokens", "preemptions"],
+    *["first_scheduled_s", "first_token_s", "finish_s", "queue_s", "ttft_s", "tpot_s", "e2e_s", "measured"],
 ]
 
 

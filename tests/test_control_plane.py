@@ -338,7 +338,8 @@ def test_a_wrong_choice_is_an_error_that_names_the_healthy(choice: object) -> No
     with pytest.raises(SimError) as error:
         cluster.run([Operation(10, "fail", 1)])
     assert str(error.value) == (
-        f"the Python router chose {choice!r} for request 0; return the index of a healthy one: 0, 2"
+        f"the Python router chose {choice!r} for request 0; return the index of a healthy one: 0, 2; "
+        "or sim.REJECT to refuse it"
     )
 
 

@@ -32,6 +32,7 @@ VALUES = {
     "hit_tokens": SEEN["hits"],
     "new_tokens": [60, 10, 100],
     "decode_kv": SEEN["decode_kv"],
+    "pool_hit_tokens": [0, 0, 0],
     "kv_used": [0.1, 0.2, 0.0],
     "weight": [1, 1, 1],
 }

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from docs.draw.worked_example import ENGINE, NAMES, PS_PER_MS, REQUESTS, SEGMENTS, Jump, run, state_at
+from sim.kernel.line import gpu_line
 from sim.kernel.prefix import grow_forest
 from sim.kernel.state import DECODE as DECODING
 from sim.kernel.state import NONE, Sim
@@ -194,7 +195,7 @@ def _style_of(sim: Sim, x: int, block: int) -> dict[str, Any]:
 
 def _draw_lru_order(axes: Axes) -> None:
     sim, _ = run()
-    at, piece = 0, int(sim.inst[0]["lru_head"])
+    at, piece = 0, int(sim.line[gpu_line(0)]["oldest"])
     while piece != NONE:
         low, high = int(sim.piece[piece]["low"]), int(sim.piece[piece]["high"])
         text = SEGMENTS[int(sim.slot[sim.piece[piece]["slot"]]["segment"])]

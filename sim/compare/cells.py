@@ -31,6 +31,7 @@ class Run:
     policy: str
     seed: int
     requests: int
+    rejected: int
     requests_beyond_context: int
     operations_not_reached: int
     saturated: bool
@@ -58,6 +59,7 @@ def run_cell(cell: Cell) -> Run:
         cell.policy,
         cell.seed,
         summary["requests"],
+        summary["rejected"],
         summary["requests_beyond_context"],
         summary["operations_not_reached"],
         bool(summary["saturated"]["saturated"]),

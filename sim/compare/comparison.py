@@ -49,8 +49,8 @@ class Comparison:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """A row per policy and seed: every metric, NaN where a run has none of it."""
-        facts = ("policy", "seed", "requests", "requests_beyond_context", "operations_not_reached", "saturated")
-        columns = [*facts, *(metric.name for metric in self.metrics)]
+        beside = ("requests", "rejected", "requests_beyond_context", "operations_not_reached", "saturated")
+        columns = ["policy", "seed", *beside, *(metric.name for metric in self.metrics)]
         return pd.DataFrame([vars(run) | run.metrics for run in self.done], columns=columns)
 
     @cached_property

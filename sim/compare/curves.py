@@ -72,7 +72,7 @@ def edges_s() -> Floats:
 
 def curves(result: Result, bin_s: float) -> Curves:
     """Of a run that was sampled every ``bin_s`` seconds."""
-    requests = result.requests
+    requests = result.requests[~result.requests["rejected"]]
     arrival_bin, finish_bin = (
         (requests[time].to_numpy() / bin_s).astype(np.int64) for time in ("arrival_s", "finish_s")
     )

@@ -29,6 +29,9 @@ def notes(comparison: Comparison) -> list[str]:
                 f"{policy.name}: {saturated} of {len(of_it)} runs are saturated: their queue only grows while requests "
                 "come, and their latencies grow with the length of the run."
             )
+        refused = sum(run.rejected for run in of_it)
+        if refused:
+            told.append(f"{policy.name}: {refused:,} requests were refused in all; its latencies are of the others.")
         if any(run.operations_not_reached for run in of_it):
             told.append(f"{policy.name}: some operations came after the last request had finished, and did not happen.")
     if runs["requests_beyond_context"].any():

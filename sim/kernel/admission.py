@@ -8,9 +8,11 @@ from .hits import look_up, may_hit_growth, take_hit
 from .indirect import call_grant
 from .jit import compiled, inlined
 from .kvcache import cache_blocks, free_request
+from .line import POOL_LINE, host_line
 from .lru import take_blocks
 from .queues import heap_pop, prefill_append, prefill_remove, run_append, run_remove
 from .state import DECODE, NONE, PARKED, PREFILL
+from .tiers import pooled_blocks, there_is_a_pool
 from .waiting import enqueue, known_tokens, order_by_match, order_stays, place_ahead, set_queued
 
 
@@ -40,6 +42,19 @@ def schedule_chunk(sim, i, r, tokens):
 
 
 @compiled
+def _load(sim, i, r, from_host, from_pool):
+    """Blocks from below the GPU, up to the tokens that request ``r`` counts as computed, come into free ones. They
+    leave host memory before those that they evict get there.
+    """
+    group = sim.group[sim.inst[i].group]
+    cache_blocks(sim, i, r, sim.req[r].computed // sim.cluster[0].block_size)
+    take_blocks(sim, i, from_host + from_pool)
+    sim.inst[i].load_ps += from_host * group.host_block_ps + from_pool * group.pool_block_ps
+    sim.line[host_line(i)].loaded += from_host
+    sim.line[POOL_LINE].loaded += from_pool
+
+
+@compiled
 def admit(sim, i, budget, scheduled, finished):
     """Admit waiting requests from the head while tokens, seats and blocks last, as it was known at time ``scheduled``,
     when ``finished`` requests that are gone had their seats; but on all that is known if else nobody would run. Return
@@ -57,8 +72,10 @@ def admit(sim, i, budget, scheduled, finished):
                 return True
             scheduled, finished = cluster.clock, 0
         known = known_tokens(sim, r)
-        hit_blocks, deepest, idle_hits = look_up(sim, i, r, known)
-        tokens = call_grant(group.grant, sim, r, hit_blocks, idle_hits, budget)
+        own, on_gpu, deepest, idle_hits = look_up(sim, i, r, known)
+        hit_blocks = max(own, pooled_blocks(sim, r, known)) if there_is_a_pool(sim) else own
+        loaded = hit_blocks - on_gpu
+        tokens = call_grant(group.grant, sim, r, hit_blocks, idle_hits + loaded, budget)
         if tokens == 0:
             return False
         hit = hit_blocks * cluster.block_size
@@ -70,12 +87,16 @@ def admit(sim, i, budget, scheduled, finished):
         inst.admissions += 1
         run_append(sim, i, r)
         prefill_append(sim, i, r)
-        if hit_blocks > 0:
-            take_hit(sim, i, r, deepest, hit_blocks)
+        if on_gpu > 0:
+            take_hit(sim, i, r, deepest, on_gpu)
+        if loaded > 0:
+            _load(sim, i, r, own - on_gpu, hit_blocks - own)
         if req.hit == NONE:
-            req.hit = hit
+            req.hit = on_gpu * cluster.block_size
+            req.host_hit = (own - on_gpu) * cluster.block_size
+            req.pool_hit = (hit_blocks - own) * cluster.block_size
             req.first_scheduled = cluster.clock
-            inst.hit_tokens += hit
+            inst.hit_tokens += req.hit
             inst.prompt_tokens += req.input
         set_queued(sim, i, r, known - hit)
         schedule_chunk(sim, i, r, tokens)
@@ -96,14 +117,17 @@ def admit_as_scheduled(sim, i, budget):
 
 
 @inlined
-def stay_blocked(sim, i):
+def stay_blocked(sim, i, pool_counts):
     """Whether those whom this step left waiting cannot be admitted until somebody finishes.
 
-    Seats and free blocks only get fewer, and so do the hits, unless somebody in the batch fills them.
+    Seats and free blocks only get fewer, and so do the hits, unless somebody in the batch fills them; or unless others
+    change the pool, where what it holds of a request counts for its admission (``pool_counts``).
     """
     inst = sim.inst[i]
     if inst.waiting == 0 or inst.running == sim.group[inst.group].max_seqs:
         return True
+    if pool_counts and there_is_a_pool(sim):
+        return False
     return order_stays(sim, i) and not may_hit_growth(sim, i, inst.queue_root)
 
 

@@ -21,6 +21,8 @@ from .state import (
     PAUSE,
     PREFILL,
     REACHED,
+    REJECT,
+    REJECTED,
     ROUTE,
     SENT,
     STALLED,
@@ -96,14 +98,32 @@ def assign(sim, r, i):
 
 
 @compiled
+def reject(sim, r):
+    """The router refuses request ``r``, and with it whatever would have followed it."""
+    cluster = sim.cluster[0]
+    todo = r
+    sim.req[r].run_next = NONE
+    while todo != NONE:
+        refused = sim.req[todo]
+        refused.state = REJECTED
+        cluster.rejected += 1
+        todo = refused.run_next
+        child = refused.first_child
+        while child != NONE:
+            sim.req[child].run_next = todo
+            todo = child
+            child = sim.req[child].next_sibling
+
+
+@compiled
 def advance(sim, until, router, events):
     """Run every event up to and including time ``until`` (ps); return why it stopped.
 
     ``router`` is the address of a compiled policy, or 0 to return ROUTE for every arrival, with the request in
-    ``cluster.asked`` (`assign` it, then go on). After ``events`` events it returns PAUSE; GROW asks for larger pools,
-    REACHED and FINISHED speak for themselves, STALLED means that requests wait at the router and nothing can happen
-    until an instance accepts. TOO_LONG is the end of the clock. BAD_CHOICE says that the router chose no accepting
-    instance for ``cluster.asked``.
+    ``cluster.asked`` (`assign` or `reject` it, then go on). After ``events`` events it returns PAUSE; GROW asks for
+    larger pools, REACHED and FINISHED speak for themselves, STALLED means that requests wait at the router and nothing
+    can happen until an instance accepts. TOO_LONG is the end of the clock. BAD_CHOICE says that the router chose no
+    accepting instance for ``cluster.asked``, and did not answer REJECT.
     """
     cluster = sim.cluster[0]
     stop = cluster.events + events
@@ -114,7 +134,7 @@ def advance(sim, until, router, events):
         if cluster.starts > 0:
             now = cluster.clock
         if now == NEVER:
-            return FINISHED if cluster.finished == len(sim.req) else STALLED
+            return FINISHED if cluster.finished + cluster.rejected == len(sim.req) else STALLED
         if min(now, until) >= cluster.refresh_at:
             if not copy_fits(sim):
                 return GROW
@@ -143,6 +163,9 @@ def advance(sim, until, router, events):
             else:
                 show_fresh(sim)
                 choice = call_router(router, sim, r)
+                if choice == REJECT:
+                    reject(sim, r)
+                    continue
                 if choice < 0 or choice >= len(sim.inst) or sim.inst[choice].accepting == 0:
                     cluster.asked = r
                     return BAD_CHOICE
@@ -173,6 +196,8 @@ def _give_back(sim, i, r, at):
     req, inst = sim.req[r], sim.inst[i]
     req.instance = NONE
     req.hit = NONE
+    req.host_hit = 0
+    req.pool_hit = 0
     req.first_scheduled = NONE
     req.first_token = NONE
     req.generated = 0

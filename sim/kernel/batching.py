@@ -40,8 +40,8 @@ def batching(
     iterations may be one jump.
 
     The compiled ``grant(sim, r, hit_blocks, idle_hits, budget) -> tokens`` says how many tokens the first waiting
-    request gets if it is admitted, 0 if it does not fit. It hits ``hit_blocks`` cached blocks, ``idle_hits`` of which
-    nobody uses. `admission.admit` calls it.
+    request gets if it is admitted, 0 if it does not fit. It hits ``hit_blocks`` blocks, ``idle_hits`` of which nobody
+    uses or have to be loaded: each of those takes a free block. `admission.admit` calls it.
     """
 
     def register(function: Callable) -> Any:

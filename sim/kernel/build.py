@@ -10,7 +10,8 @@ from . import orca, sglang, state, vllm  # noqa: F401 (the policies register the
 from .batching import BATCHINGS
 from .indirect import compiled_address
 from .jit import allocating
-from .prefix import grow_forest, lay_out_segments, tail_kinds
+from .lru import evict
+from .prefix import deepest_path, grow_forest, lay_out_segments, tail_kinds
 from .record import itl_edges_ps
 from .router_memory import RouterMemory, router_arrays, set_router_limits
 from .state import NEVER, NONE, Sim
@@ -50,6 +51,11 @@ class Engine(NamedTuple):
     stages: int = 1  # of the pipeline: a step is a round of as many microbatches
     batching: str = "vllm"
     chunk_tokens: int = 512  # in each microbatch, with Sarathi
+    host_blocks: int = 0  # capacity of the instance's host memory; 0 = none
+    host_block_ps: int = 0  # to load a block from there
+    pool_blocks: int = 0  # capacity of the cluster's pool; 0 = none
+    pool_block_ps: int = 0
+    overlap_loads: bool = True  # a step loads while it computes
 
     @property
     def usable_blocks(self) -> int:
@@ -125,6 +131,11 @@ def build(
     # Each of those requests may also split a piece.
     most_tokens = max(engine.step_tokens for engine in engines)
     cluster["most_new_slots"] = most_tokens // engine.block_size + 3 * seats + 8
+    cluster["evict"] = compiled_address(evict, 2)
+    if any(engine.host_blocks + engine.pool_blocks for engine in engines):
+        # Loads and stores make a slot of each segment of a path at most, and as many blocks are on the GPU; where a
+        # request takes blocks, a piece of what goes below may be cut.
+        cluster["most_new_slots"] += min(2 * seats * deepest_path(seg), int(cluster["most_usable"][0])) + 2 * seats
 
     set_router_limits(cluster, memory, seg)
 
@@ -149,6 +160,7 @@ def build(
         seg=seg,
         slot=np.zeros(0, state.SLOT),
         piece=np.zeros(0, state.PIECE),
+        line=_lines([engine.pool_blocks]),
         rank=np.zeros(0, state.RANK),
         holder=np.zeros(0, state.HOLDER),
         queue=np.zeros((0, queues), state.QUEUE),
@@ -197,6 +209,10 @@ def _group_record(group: Group) -> np.ndarray:
     record["mixed_step"] = steps.mixed_step_ps
     record["prefill_context"] = steps.prefill_context_ps
     record["window_tokens"] = steps.window_tokens
+    record["host_blocks"] = engine.host_blocks
+    record["host_block_ps"] = engine.host_block_ps
+    record["pool_block_ps"] = engine.pool_block_ps
+    record["overlap_loads"] = engine.overlap_loads
     record["weight"] = group.weight
     return record
 
@@ -267,7 +283,7 @@ def add_instances(sim: Sim, group: int, count: int) -> Sim:
     from here on.
     """
     inst = np.zeros(count, state.INSTANCE)
-    for name in ("queue_root", "run_head", "run_tail", "prefill_head", "prefill_tail", "lru_head", "lru_tail"):
+    for name in ("queue_root", "run_head", "run_tail", "prefill_head", "prefill_tail"):
         inst[name] = NONE
     inst["newest_decode"] = NONE
     inst["last_end"] = NONE
@@ -283,6 +299,7 @@ def add_instances(sim: Sim, group: int, count: int) -> Sim:
         sim,
         inst=all_instances,
         shown=all_instances if sim.shown is sim.inst else np.concatenate((sim.shown, inst)),
+        line=np.concatenate((sim.line, _lines([0, int(sim.group["host_blocks"][group])] * count))),
         residue=np.concatenate((sim.residue, np.zeros((count, sim.residue.shape[1]), np.int64))),
         queue=np.concatenate((sim.queue, queue)),
         heap=np.concatenate((sim.heap, np.zeros((count, sim.heap.shape[1]), state.COMPLETION))),
@@ -296,6 +313,14 @@ def add_instances(sim: Sim, group: int, count: int) -> Sim:
         recent=_padded(sim.recent, total),
         noted=np.concatenate((sim.noted, np.array([(NONE, NONE, 0)] * count, state.NOTED))),
     )
+
+
+def _lines(capacities: list[int]) -> np.ndarray:
+    """Empty lines, in which ``capacities`` blocks fit."""
+    line = np.zeros(len(capacities), state.LINE)
+    line["oldest"] = line["newest"] = NONE
+    line["capacity"] = capacities
+    return line
 
 
 def _padded(array: np.ndarray, size: int) -> np.ndarray:

@@ -23,13 +23,17 @@ def first_instance(sim):
     return sim.tree[1]
 
 
-@inlined
+@compiled
 def queue_start(sim, i):
-    """Instance ``i`` starts a step once everything else of this instant has happened."""
+    """Instance ``i`` starts a step once everything else of this instant has happened, in the order of the instances."""
     cluster = sim.cluster[0]
     if sim.inst[i].queued_start == 0:
         sim.inst[i].queued_start = 1
-        sim.starts[cluster.starts] = i
+        at = cluster.starts
+        while at > 0 and sim.starts[at - 1] < i:
+            sim.starts[at] = sim.starts[at - 1]
+            at -= 1
+        sim.starts[at] = i
         cluster.starts += 1
 
 

@@ -6,9 +6,11 @@ The deepest piece of a slot that no cached slot continues waits in a queue of th
 
 from .jit import compiled, inlined
 from .leaves import join, leave
+from .line import without_deepest
 from .reuse import learn, reuse_chance, take_stock
-from .slots import drop_piece, free_slot, new_piece, set_resident, whole_blocks
+from .slots import drop_piece, new_piece, whole_blocks
 from .state import DONE, FIFO, GDSF, LFU, NONE, WORKLOAD_AWARE
+from .tiers import leave_gpu
 
 # --- uses -------------------------------------------------------------------------------------------------------------
 
@@ -158,7 +160,7 @@ def forget(sim, i, blocks):
         if kept == piece.low or kept == slot.in_use:
             _piece_is_done(sim, p)
         else:
-            set_resident(sim, piece.slot, kept)
+            leave_gpu(sim, piece.slot, kept)
 
 
 @compiled
@@ -166,29 +168,16 @@ def _piece_is_done(sim, p):
     """Piece ``p`` has no idle block left: what lies above it waits next, if it is idle."""
     s, kept = sim.piece[p].slot, sim.piece[p].high
     slot = sim.slot[s]
+    above = slot.parent
     _stop_waiting(sim, s)
     if kept == sim.piece[p].low:
-        _drop_deepest(sim, s, p)
-    if kept > 0:
-        set_resident(sim, s, kept)
-    else:
-        free_slot(sim, s)
-        s = slot.parent
+        slot.piece = without_deepest(sim, slot.piece, p)
+        drop_piece(sim, p)
+    leave_gpu(sim, s, kept)
+    if kept == 0:
+        s = above
     if s != NONE and sim.slot[s].in_use < sim.slot[s].resident:
         await_eviction(sim, s)
-
-
-@inlined
-def _drop_deepest(sim, s, p):
-    """Piece ``p``, the deepest of slot ``s``, is empty."""
-    if sim.slot[s].piece == p:
-        sim.slot[s].piece = NONE
-    else:
-        above = sim.slot[s].piece
-        while sim.piece[above].deeper != p:
-            above = sim.piece[above].deeper
-        sim.piece[above].deeper = NONE
-    drop_piece(sim, p)
 
 
 @inlined

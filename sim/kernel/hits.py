@@ -14,8 +14,8 @@ def may_hit(sim, r):
 
 @compiled
 def look_up(sim, i, r, known):
-    """The hit of request ``r`` on instance ``i``: (hit blocks, deepest segment hit or NONE, how many of the blocks
-    are idle).
+    """The hit of request ``r`` on instance ``i``: (blocks on the GPU or in host memory, blocks on the GPU, the deepest
+    segment of those or NONE, how many of them are idle).
     """
     cluster = sim.cluster[0]
     limit = (known - 1) // cluster.block_size
@@ -26,18 +26,22 @@ def look_up(sim, i, r, known):
             if x != r and grows_unseen(sim, i, x):
                 blocks = min(computed_tokens(sim, x) // cluster.block_size, limit) - first
                 if blocks > 0:
-                    return first + blocks, x, 0
+                    return first + blocks, first + blocks, x, 0
             else:
                 s = find_slot(sim, i, x)
                 if s != NONE:
-                    blocks = min(sim.slot[s].resident, limit - first)
-                    idle = max(0, blocks - sim.slot[s].in_use)
+                    found = first + min(sim.slot[s].resident + sim.slot[s].stored, limit - first)
+                    while sim.slot[s].resident == 0 and sim.slot[s].parent != NONE:
+                        s = sim.slot[s].parent
+                    x = sim.slot[s].segment
+                    on_gpu = min(sim.seg[x].first_block + sim.slot[s].resident, limit)
+                    idle = max(0, on_gpu - sim.seg[x].first_block - sim.slot[s].in_use)
                     while sim.slot[s].in_use == 0 and sim.slot[s].parent != NONE:
                         s = sim.slot[s].parent
                         idle += whole_blocks(sim, s) - sim.slot[s].in_use
-                    return first + blocks, x, idle
+                    return found, on_gpu, x, idle
         x = sim.seg[x].parent
-    return 0, NONE, 0
+    return 0, 0, NONE, 0
 
 
 @compiled

@@ -6,6 +6,7 @@ from .kvcache import computed_tokens, grows_unseen
 from .prefix_index import noted_hits
 from .state import CACHES, NONE
 from .steptime import iterations_until
+from .tiers import pooled_blocks
 
 
 @inlined
@@ -78,8 +79,8 @@ def _note_hit(sim, i, path_blocks):
 
 @compiled
 def hit_tokens(sim, r):
-    """Fill ``sim.hits`` with what each instance's prefix cache would give the arriving request ``r``, in tokens; with
-    a prefix index of the router's own, with what that says.
+    """Fill ``sim.hits`` with what each instance has of the arriving request ``r``, in tokens, on its GPU or in its host
+    memory; with a prefix index of the router's own, with what that says.
 
     Walks from the request's tail up to the root; residency is closed, so the first segment that an instance holds
     tells its hit.
@@ -112,8 +113,15 @@ def hit_tokens(sim, r):
                 i = sim.slot[sim.req[x].tail_slot].instance
                 bring_up_to_date(sim, i)
                 if sim.req[x].tail_slot != NONE:
-                    _note_hit(sim, i, min(seg.first_block + sim.slot[sim.req[x].tail_slot].resident, limit))
+                    tail = sim.slot[sim.req[x].tail_slot]
+                    _note_hit(sim, i, min(seg.first_block + tail.resident + tail.stored, limit))
         x = seg.parent
+
+
+@inlined
+def pool_hit_tokens(sim, r):
+    """What the cluster's pool has of the arriving request ``r``, in tokens; never late."""
+    return pooled_blocks(sim, r, sim.req[r].input) * sim.cluster[0].block_size
 
 
 @compiled

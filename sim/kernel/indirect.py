@@ -1,7 +1,8 @@
 """Calling a compiled function through its address.
 
 The event loop takes the router as an address, and a step its batching policy, so that both are compiled once and not
-once a policy. (A function passed as such would make its own type part of the caller's signature.)
+once a policy. (A function passed as such would make its own type part of the caller's signature.) Eviction is called so
+because Numba compiles what a function calls again with each of its callers, and nearly every function takes blocks.
 """
 
 from typing import Any
@@ -42,6 +43,12 @@ def call_schedule(typing_context, address, sim, i):
 def call_grant(typing_context, address, sim, r, hit_blocks, idle_hits, budget):
     """``function(sim, r, hit_blocks, idle_hits, budget) -> int64``, likewise."""
     return types.int64(address, sim, r, hit_blocks, idle_hits, budget), _call
+
+
+@intrinsic
+def call_evict(typing_context, address, sim, i, blocks):
+    """``function(sim, i, blocks) -> int64``, likewise."""
+    return types.int64(address, sim, i, blocks), _call
 
 
 def router_address(function: Any) -> int:

@@ -1,8 +1,9 @@
 """KV blocks of an instance: who uses which.
 
 Blocks are counted, never listed. Of a slot's leading ``resident`` blocks the first ``in_use`` belong to running
-requests and the rest are idle. Residency is closed (whatever is cached, all before it is), so a running request need
-only be counted at the deepest slot it uses, and a slot in use counts once at its parent.
+requests and the rest are idle; what is in host memory follows them (tiers.py). Residency is closed (whatever is cached,
+all before it is), so a running request need only be counted at the deepest slot it uses, and a slot in use counts once
+at its parent.
 
 A decoding request's blocks grow into its own tail. While nobody else can see that tail, no slot exists for it
 (``in_tail``): the slot is made when the blocks are freed.
@@ -10,10 +11,12 @@ A decoding request's blocks grow into its own tail. While nobody else can see th
 
 from .eviction import end_use, forget_order
 from .jit import compiled, inlined
+from .line import empty_line, gpu_line, host_line
 from .lru import claim_idle, fall_idle
 from .prefix import segment_below
 from .slots import drop_piece, find_slot, free_slot, new_slot, set_resident, whole_blocks
 from .state import DECODE, LRU, NONE, TAIL_LIVE
+from .tiers import leave_host, store, there_is_a_pool
 
 
 @compiled
@@ -78,6 +81,8 @@ def use_blocks(sim, s, r, blocks):
         claimed = claim_idle(sim, s, blocks)
         slot.in_use = blocks
         if blocks > slot.resident:
+            if slot.stored > 0:
+                leave_host(sim, s, blocks)
             set_resident(sim, s, blocks)
         if was == 0:
             _keep_whole(sim, slot.parent)
@@ -183,7 +188,7 @@ def grows_alone(sim, i, r, computed):
     s = req.slot
     if s != NONE and sim.slot[s].segment == r:
         slot = sim.slot[s]
-        return slot.resident == req.extent and slot.busy + slot.partial == 1
+        return slot.resident + slot.stored == req.extent and slot.busy + slot.partial == 1
     return find_slot(sim, i, r) == NONE
 
 
@@ -196,6 +201,8 @@ def free_request(sim, i, r, computed):
     if cluster.caching == 0:
         inst.blank += held
         return
+    if there_is_a_pool(sim):
+        store(sim, r, full)
     cache_blocks(sim, i, r, full)
     inst.blank += req.private + held - full
     s, extent = req.slot, req.extent
@@ -219,18 +226,19 @@ def free_request(sim, i, r, computed):
 
 @compiled
 def forget_everything(sim, i):
-    """Instance ``i`` failed: all its blocks are blank."""
+    """Instance ``i`` failed: all its blocks are blank, and its host memory is lost."""
     inst = sim.inst[i]
     for s in range(len(sim.slot)):
         slot = sim.slot[s]
         if slot.segment != NONE and slot.instance == i:
-            while slot.piece != NONE:
-                p = slot.piece
-                slot.piece = sim.piece[p].deeper
-                drop_piece(sim, p)
+            for chain in (slot.piece, slot.stored_piece):
+                while chain != NONE:
+                    p = chain
+                    chain = sim.piece[p].deeper
+                    drop_piece(sim, p)
             free_slot(sim, s)
-    inst.lru_head = NONE
-    inst.lru_tail = NONE
+    empty_line(sim, gpu_line(i))
+    empty_line(sim, host_line(i))
     forget_order(sim, i)
     inst.idle = 0
     inst.blank = inst.usable

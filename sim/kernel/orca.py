@@ -52,7 +52,7 @@ def _orca(sim, i):
         inst.promised = _promised_blocks(sim, i)
     if admit_as_scheduled(sim, i, budget):
         return 0
-    return 1 if stay_blocked(sim, i) else 0
+    return 1 if stay_blocked(sim, i, True) else 0
 
 
 @batching("static", _grant_prompt, whole_prompts=True)

@@ -74,6 +74,7 @@ def lay_out_segments(seg, requests, parent, end, block_size):
         seg[x].first_block = 0 if parent[x] == NONE else end[parent[x]] // block_size
         seg[x].shared = 1 if x >= requests else 0
         seg[x].holder_class = NONE
+        seg[x].pool_slot = NONE
     for x in range(len(parent)):
         p = parent[x]
         if p != NONE and p < requests:
@@ -81,6 +82,16 @@ def lay_out_segments(seg, requests, parent, end, block_size):
         while p != NONE and seg[p].first_block == seg[p].end_block:
             p = parent[p]
         seg[x].parent = p
+
+
+def deepest_path(seg: np.ndarray) -> int:
+    """Segments on the longest path."""
+    parent = seg["parent"]
+    above, depth = parent, 1
+    while (above != NONE).any():
+        above = np.where(above != NONE, parent[above], NONE)
+        depth += 1
+    return depth
 
 
 @inlined

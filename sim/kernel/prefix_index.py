@@ -6,7 +6,7 @@ tree in the way of SGLang's `cache_aware` and of Dynamo's `--no-kv-events`.
 """
 
 from .jit import compiled, inlined
-from .state import COPIED, NONE
+from .state import COPIED, NONE, POOL
 
 
 @inlined
@@ -140,10 +140,10 @@ def copy_caches(sim):
             sim.note[n].segment = NONE
     for s in range(len(sim.slot)):
         slot, note = sim.slot[s], sim.note[s]
-        if slot.segment != NONE and slot.resident > 0:
+        if slot.segment != NONE and slot.instance != POOL:
             note.segment = slot.segment
             note.instance = slot.instance
-            note.blocks = slot.resident
+            note.blocks = slot.resident + slot.stored
             note.at = sim.cluster[0].clock
             note.next = sim.first_note[slot.segment]
             sim.first_note[slot.segment] = s

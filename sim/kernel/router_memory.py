@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from . import state
+from .prefix import deepest_path
 from .state import CACHES, COPIED, LONGEST_PS, NEVER, NONE, SENT
 
 
@@ -73,14 +74,4 @@ def set_router_limits(cluster: np.ndarray, memory: RouterMemory, seg: np.ndarray
     cluster["note_life"] = memory.note_life_ps
     cluster["note_blocks"] = memory.note_blocks
     cluster["free_note"] = NONE
-    cluster["most_new_notes"] = _deepest_path(seg) if memory.prefix_index == SENT else 0
-
-
-def _deepest_path(seg: np.ndarray) -> int:
-    """Segments on the longest path."""
-    parent = seg["parent"]
-    above, depth = parent, 1
-    while (above != NONE).any():
-        above = np.where(above != NONE, parent[above], NONE)
-        depth += 1
-    return depth
+    cluster["most_new_notes"] = deepest_path(seg) if memory.prefix_index == SENT else 0

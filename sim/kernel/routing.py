@@ -3,7 +3,7 @@
 
 It may read the instances (`indicators.py`), its options ``sim.option[0]``, ``sim.option[1]``, ... in the order in which
 it declares them, and its memory (`history.py`). It must choose among ``sim.accepting[:sim.cluster[0].accepting]``,
-which is never empty. The shipped ones are in `sim/policies/`.
+which is never empty, or answer `state.REJECT`: the request is refused. The shipped ones are in `sim/policies/`.
 """
 
 import math

@@ -6,7 +6,7 @@ most, known to its request.
 """
 
 from .jit import compiled, inlined
-from .state import NONE
+from .state import NONE, POOL
 
 
 @compiled
@@ -60,7 +60,7 @@ def _remove_holder(sim, x, place):
         seg.holder_class = NONE
 
 
-@inlined
+@compiled
 def new_slot(sim, x, i, parent):
     cluster = sim.cluster[0]
     s = cluster.free_slot
@@ -71,27 +71,29 @@ def new_slot(sim, x, i, parent):
     slot.instance = i
     slot.parent = parent
     slot.resident = 0
+    slot.stored = 0
     slot.in_use = 0
     slot.busy = 0
     slot.partial = 0
     slot.piece = NONE
+    slot.stored_piece = NONE
     slot.children = 0
     slot.waiting = NONE
-    if parent != NONE:
-        sim.slot[parent].children += 1
-    if sim.seg[x].shared:
+    if i == POOL:
+        sim.seg[x].pool_slot = s
+    elif sim.seg[x].shared:
         _add_holder(sim, x, i, s)
     else:
         sim.req[x].tail_slot = s
     return s
 
 
-@inlined
+@compiled
 def free_slot(sim, s):
     cluster, slot = sim.cluster[0], sim.slot[s]
-    if slot.parent != NONE:
-        sim.slot[slot.parent].children -= 1
-    if sim.seg[slot.segment].shared:
+    if slot.instance == POOL:
+        sim.seg[slot.segment].pool_slot = NONE
+    elif sim.seg[slot.segment].shared:
         _remove_holder(sim, slot.segment, slot.place)
     else:
         sim.req[slot.segment].tail_slot = NONE
@@ -114,11 +116,26 @@ def find_slot(sim, i, x):
 
 
 @inlined
+def _note_held(sim, s):
+    slot = sim.slot[s]
+    if sim.seg[slot.segment].shared:
+        sim.holder[sim.seg[slot.segment].holders + slot.place].resident = slot.resident + slot.stored
+
+
+@compiled
 def set_resident(sim, s, blocks):
     slot = sim.slot[s]
+    if slot.parent != NONE and (slot.resident == 0) != (blocks == 0):
+        sim.slot[slot.parent].children += 1 if blocks > 0 else -1
     slot.resident = blocks
-    if sim.seg[slot.segment].shared:
-        sim.holder[sim.seg[slot.segment].holders + slot.place].resident = blocks
+    _note_held(sim, s)
+
+
+@inlined
+def set_stored(sim, s, blocks):
+    sim.slot[s].stored = blocks
+    if sim.slot[s].instance != POOL:
+        _note_held(sim, s)
 
 
 @inlined

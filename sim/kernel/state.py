@@ -19,9 +19,12 @@ NONE = -1
 NEVER = np.iinfo(np.int64).max
 LONGEST_PS = 4 * 10**18  # 46 days: leaves room for a think time and a jump below the limit of int64
 
+POOL = -2  # in place of an instance: the slots of the cluster's pool
+REJECT = -2  # in place of an instance: a router's answer that refuses the request
+
 # Request states. A decode request that a step could not schedule is parked: out of the batch totals until it is
 # scheduled again.
-ABSENT, HELD, WAITING, PREFILL, DECODE, PARKED, DONE = range(7)
+ABSENT, HELD, WAITING, PREFILL, DECODE, PARKED, DONE, REJECTED = range(8)
 
 # Who can look a request's tail up while the request runs (see prefix.py).
 TAIL_PRIVATE, TAIL_INHERITED, TAIL_LIVE = range(3)
@@ -54,6 +57,10 @@ GROUP = np.dtype(
         ("mixed_step", Time),
         ("prefill_context", Time),
         ("window_tokens", Count),
+        ("host_blocks", Count),  # capacity of an instance's host memory
+        ("host_block_ps", Time),  # to load a block from there
+        ("pool_block_ps", Time),
+        ("overlap_loads", Index),
         ("weight", np.float64),  # in the router's eyes
     ],
     align=True,
@@ -88,6 +95,8 @@ REQUEST = np.dtype(
         ("state", Index),
         ("instance", Index),
         ("hit", Index),  # hit tokens at the first admission on this instance; -1 before
+        ("host_hit", Index),  # then, tokens loaded from its host memory
+        ("pool_hit", Index),  # and from the cluster's pool
         ("preemptions", Index),
         ("generated", Index),  # tokens produced, while not in decode
         ("computed", Index),  # tokens whose KV exists, while not in decode
@@ -141,6 +150,7 @@ INSTANCE = np.dtype(
         ("last_start", Time),  # of the last finished iteration
         ("last_end", Time),
         ("last_finished", Count),  # requests that finished at its end
+        ("load_ps", Time),  # of the step being put together: loads from host memory and pool
         ("busy_ps", Time),
         ("hit_tokens", Count),
         ("prompt_tokens", Count),
@@ -161,8 +171,6 @@ INSTANCE = np.dtype(
         ("prefill_head", Index),
         ("prefill_tail", Index),
         ("due", Index),  # completions in its heap
-        ("lru_head", Index),
-        ("lru_tail", Index),
         ("queued_start", Index),  # 1: on the list of instances to start a step at this instant
         ("accepting", Index),
         ("frozen", Index),  # 1: it hangs, its iteration in flight never ends
@@ -186,6 +194,7 @@ SEGMENT = np.dtype(
         ("holders", Index),  # its vector of holders in the pool: offset, length, size class
         ("holder_count", Index),
         ("holder_class", Index),
+        ("pool_slot", Index),  # the pool's slot
     ],
     align=True,
 )
@@ -193,15 +202,17 @@ SEGMENT = np.dtype(
 SLOT = np.dtype(
     [
         ("segment", Index),
-        ("instance", Index),
+        ("instance", Index),  # or POOL
         ("parent", Index),  # slot of the parent segment on the same instance
         ("place", Index),  # index in the segment's holder vector; also links free slots
-        ("resident", Index),  # leading blocks cached
+        ("resident", Index),  # leading blocks cached on the GPU
+        ("stored", Index),  # blocks after those that host memory holds, or the pool
         ("in_use", Index),  # of those, how many some running request uses or keeps
         ("busy", Index),  # child slots in use + requests whose extent is the whole segment
         ("partial", Index),  # requests whose extent is a part of the segment
         ("piece", Index),  # shallowest piece
-        ("children", Index),  # slots of child segments on the same instance
+        ("stored_piece", Index),  # of those stored
+        ("children", Index),  # slots of child segments on the same instance with blocks on the GPU
         ("waiting", Index),  # its piece that waits to be evicted (policies other than LRU)
     ],
     align=True,
@@ -237,6 +248,19 @@ JUMP = np.dtype(
     align=True,
 )
 
+# Idle blocks in the order in which they go (line.py), and of a tier below the GPU what it holds and did.
+LINE = np.dtype(
+    [
+        ("oldest", Index),  # pieces
+        ("newest", Index),
+        ("blocks", Count),
+        ("capacity", Count),
+        ("written", Count),
+        ("loaded", Count),
+    ],
+    align=True,
+)
+
 # What policies other than LRU know of a piece. Apart from it, so that LRU need not have it in its cache lines.
 RANK = np.dtype(
     [
@@ -252,6 +276,7 @@ RANK = np.dtype(
     align=True,
 )
 
+# ``resident`` counts what is in host memory too.
 HOLDER = np.dtype([("instance", Index), ("resident", Index), ("slot", Index)], align=True)
 
 # What workload-aware eviction learns from.
@@ -321,6 +346,7 @@ CLUSTER = np.dtype(
         ("starts", Index),
         ("accepting", Index),
         ("finished", Index),
+        ("rejected", Index),
         ("free_slot", Index),
         ("used_slots", Index),
         ("free_piece", Index),
@@ -335,6 +361,7 @@ CLUSTER = np.dtype(
         ("ranked", Index),
         ("by_match", Index),
         ("weighted", Index),  # 1: the groups' weights differ
+        ("evict", Index),  # address of `lru.evict`
         ("refresh_at", Time),  # next refresh of an indicator that the router sees late; NEVER: it sees all at once
         ("logged", Count),  # entries of the router's log
         ("expired", Count),  # of those, how many have left its window
@@ -369,6 +396,7 @@ class Sim:
     seg: np.ndarray = _array(SEGMENT)  # [segments]; segment r < requests is request r's own tail
     slot: np.ndarray = _array(SLOT)  # SLOT pool
     piece: np.ndarray = _array(PIECE)  # PIECE pool
+    line: np.ndarray = _array(LINE)  # [1 + 2 instances]: of the pool; of the GPU and the host memory of each instance
     rank: np.ndarray = _array(RANK)  # [pieces]; none under LRU
     holder: np.ndarray = _array(HOLDER)  # HOLDER pool
     queue: np.ndarray = _array(QUEUE, 2)  # [instances, reuse classes]; policies that go by no class have one queue
@@ -380,7 +408,7 @@ class Sim:
     heap: np.ndarray = _array(COMPLETION, 2)  # [instances, largest max_num_seqs]
     tree: np.ndarray = _array(Index)  # [2 * power of two]: tournament over `when`
     when: np.ndarray = _array(Time)  # [instances]: end of the jump in flight
-    starts: np.ndarray = _array(Index)  # [instances]: to start a step at this instant
+    starts: np.ndarray = _array(Index)  # [instances]: to start a step at this instant, the first one last
     accepting: np.ndarray = _array(Index)  # [instances]: those that accept requests, in order
     hits: np.ndarray = _array(Count)  # [instances]: hit tokens of the request being routed
     score: np.ndarray = _array(np.float64)  # [instances]: scratch of the router

@@ -43,6 +43,10 @@ def _time_step(sim, i):
     inst.step_prefill = prefill_tokens
     inst.start = cluster.clock
     inst.step_ps = chunks_ps + batch_ps(sim, i, tokens, sequences, decodes, kv_tokens, window_tokens, generated_tokens)
+    if inst.load_ps > 0:
+        overlap = sim.group[inst.group].overlap_loads
+        inst.step_ps = max(inst.step_ps, inst.load_ps) if overlap else inst.step_ps + inst.load_ps
+        inst.load_ps = 0
     inst.slope_ps = batch_slope_ps(sim, i, decodes, growing)
     return steady
 

@@ -27,7 +27,7 @@ def _vllm(sim, i):
     budget = schedule_in_order(sim, i)
     if sim.inst[i].preemptions > preemptions or admit_as_scheduled(sim, i, budget):
         return 0
-    return 1 if stay_blocked(sim, i) else 0
+    return 1 if stay_blocked(sim, i, sim.group[sim.inst[i].group].reserve == 0) else 0
 
 
 @batching("sarathi", _grant_chunk, (*VLLM_OPTIONS, "chunk_tokens"), budget="chunk_tokens")
@@ -45,4 +45,4 @@ def _sarathi(sim, i):
         inst.grown = 1
     if inst.preemptions > preemptions or admit_as_scheduled(sim, i, budget):
         return 0
-    return 1 if stay_blocked(sim, i) else 0
+    return 1 if stay_blocked(sim, i, group.reserve == 0) else 0

@@ -1,15 +1,19 @@
 """Policies that predict times with the step tables the simulation itself runs on: a perfect latency model."""
 
+import math
+
 from ..kernel.indicators import (
     batch_size,
     decode_kv_tokens,
     hit_tokens,
     new_tokens,
+    pool_hit_tokens,
     queued_prefill_tokens,
     running_requests,
 )
 from ..kernel.jit import compiled, inlined
 from ..kernel.routing import EXCLUDED, Option, lowest_score, router
+from ..kernel.state import REJECT
 from ..kernel.steptime import batch_ps, chunk_ps, launch_ps, microbatches
 from .scores import PS_PER_S
 
@@ -70,17 +74,39 @@ def _tpot_ps(sim, r, i):
     return _decode_batch_ps(sim, i, batch_tokens, decodes, decodes) + own_kv_ps
 
 
-@router("mooncake")
+@compiled
+def _fetch_ps(sim, r, i, pooled):
+    """Time to bring what the pool has beyond the hit of instance ``i`` there, and to prefill the rest."""
+    blocks = (pooled - sim.hits[i]) // sim.cluster[0].block_size
+    block_ps = sim.group[sim.inst[i].group].pool_block_ps
+    return blocks * block_ps + _prefill_ps(sim, i, sim.req[r].input - pooled, pooled, 0)
+
+
+@router(
+    "mooncake",
+    options={"ttft_slo_s": Option(math.inf, 0.0, math.inf, "predicted TTFT beyond which a request is refused")},
+)
 def _mooncake(sim, r):
-    """shortest predicted time to prefill what is queued and this prompt (Mooncake)
+    """shortest predicted time to prefill what is queued and this prompt, or to fetch its prefix (Mooncake)
 
-    argmin predicted prefill time of the queued prefill tokens + of prompt - hit, with nothing else running.
+    argmin predicted prefill time of the queued prefill tokens + min(prefill of prompt - hit, transfer of what the pool
+    has beyond the hit + prefill of the rest), with nothing else running. With ``ttft_slo_s`` it refuses the request if
+    the least of these is longer.
 
-    Source: Mooncake, arXiv 2407.00079, algorithm 1 without transfers between instances and rejections.
+    Source: Mooncake, arXiv 2407.00079, algorithm 1.
     """
     hit_tokens(sim, r)
+    pooled = pool_hit_tokens(sim, r)
+    best_ps = math.inf
     for a in range(sim.cluster[0].accepting):
-        sim.score[a] = _ttft_ps(sim, r, sim.accepting[a], 0)
+        i = sim.accepting[a]
+        prefill_ps = _prefill_ps(sim, i, new_tokens(sim, r, i), sim.hits[i], 0)
+        if pooled > sim.hits[i]:
+            prefill_ps = min(prefill_ps, _fetch_ps(sim, r, i, pooled))
+        sim.score[a] = _queue_ps(sim, i, 0) + prefill_ps
+        best_ps = min(best_ps, sim.score[a])
+    if best_ps > sim.option[0] * PS_PER_S:
+        return REJECT
     return lowest_score(sim)
 
 

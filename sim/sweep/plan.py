@@ -149,7 +149,7 @@ class _Checks:
 def _check_deployed(scenario: Scenario) -> None:
     for group, deployed in zip(scenario.groups(), deployments(scenario), strict=True):
         with naming(scenario, group):
-            check_options(engine_of(group.engine, deployed))
+            check_options(engine_of(group.engine, scenario.kv_pool, deployed))
 
 
 def _check_source(source: WorkloadSource) -> None:

@@ -10,7 +10,7 @@ from .queues import last_in_order
 from .request import Request
 
 if TYPE_CHECKING:
-    from .instance import Instance
+    from .instance import Found, Instance
 
 
 class Pass(NamedTuple):
@@ -37,14 +37,14 @@ class VLLM:
         if not running.preempted:
             self.instance.admit_as_scheduled(running.budget, now_ps)
 
-    def grant(self, request: Request, hit_blocks: list[int], budget: int) -> int:
+    def grant(self, request: Request, found: Found, budget: int) -> int:
         """Tokens that the first waiting request gets in this step; 0 if it does not fit."""
         engine, pool = self.engine, self.instance.pool
-        hit_tokens = len(hit_blocks) * engine.block_size
+        hit_tokens = found.count * engine.block_size
         n = self._chunk_tokens(request.known - hit_tokens, budget)
         must_fit_tokens = request.known if engine.reserve_full_sequence else hit_tokens + n
-        new_blocks = engine.blocks_for(must_fit_tokens) - len(hit_blocks)
-        fits = new_blocks + pool.count_idle(hit_blocks) + engine.watermark_blocks <= pool.free_blocks
+        new_blocks = engine.blocks_for(must_fit_tokens) - len(found.on_gpu)
+        fits = new_blocks + pool.count_idle(found.on_gpu) + engine.watermark_blocks <= pool.free_blocks
         return n if fits else 0
 
     def schedule_running(self, requests: list[Request], budget: int, now_ps: int) -> Pass:
@@ -95,12 +95,12 @@ class Orca(VLLM):
 
     whole_prompts = True
 
-    def grant(self, request: Request, hit_blocks: list[int], budget: int) -> int:
+    def grant(self, request: Request, found: Found, budget: int) -> int:
         engine, pool = self.engine, self.instance.pool
         promised_blocks = sum(self._whole_blocks(running) - len(running.blocks) for running in self.instance.running)
-        new_blocks = self._whole_blocks(request) - len(hit_blocks)
-        fits = new_blocks + pool.count_idle(hit_blocks) + promised_blocks <= pool.free_blocks
-        n = request.known - len(hit_blocks) * engine.block_size
+        new_blocks = self._whole_blocks(request) - len(found.on_gpu)
+        fits = new_blocks + pool.count_idle(found.on_gpu) + promised_blocks <= pool.free_blocks
+        n = request.known - found.count * engine.block_size
         return n if fits and n <= budget else 0
 
     def _whole_blocks(self, request: Request) -> int:
@@ -155,17 +155,17 @@ class SGLang(VLLM):
         if not instance.scheduled:
             self._decode(now_ps)
 
-    def grant(self, request: Request, hit_blocks: list[int], budget: int) -> int:
+    def grant(self, request: Request, found: Found, budget: int) -> int:
         engine, pool = self.engine, self.instance.pool
         decoding = sum(self._yet_tokens(running) for running in self.instance.running if not running.in_prefill)
         prefilling = sum(self._yet_tokens(running) for running in self.instance.running if running.in_prefill)
-        free_tokens = (pool.free_blocks - pool.count_idle(hit_blocks)) * engine.block_size
+        free_tokens = (pool.free_blocks - pool.count_idle(found.on_gpu)) * engine.block_size
         free_tokens -= prefilling + ceil(decoding * self.ratio)
-        new_tokens = request.known - len(hit_blocks) * engine.block_size
-        if new_tokens + self._yet_tokens(request) + engine.block_size > free_tokens:
+        stored_tokens = request.known - len(found.on_gpu) * engine.block_size  # in new blocks, loaded or computed
+        if stored_tokens + self._yet_tokens(request) + engine.block_size > free_tokens:
             self.full = True
             return 0
-        return min(new_tokens, budget)
+        return min(request.known - found.count * engine.block_size, budget)
 
     def _yet_tokens(self, request: Request) -> int:
         return min(request.row.output_tokens - request.generated, self.MOST_ESTIMATED_TOKENS)

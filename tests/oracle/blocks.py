@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from .eviction import Eviction
 from .request import Identity
+from .tiers import HostMemory
 
 
 class BlockPool:
@@ -14,13 +15,14 @@ class BlockPool:
     * blank: in `blank`.
 
     `cached` finds the block that holds some content and `content` is its inverse; a private copy is in
-    neither.
+    neither. What is evicted goes to `host`, and leaves it when it comes back.
     """
 
-    def __init__(self, num_blocks: int, prefix_caching: bool, eviction: Eviction) -> None:
+    def __init__(self, num_blocks: int, prefix_caching: bool, eviction: Eviction, host: HostMemory) -> None:
         self.usable_blocks = num_blocks - 1
         self.prefix_caching = prefix_caching
         self.eviction = eviction
+        self.host = host
         self.references = [0] * num_blocks
         self.blank = list(range(1, num_blocks))
         self.cached: dict[Identity, int] = {}
@@ -63,8 +65,10 @@ class BlockPool:
         if self.blank:
             block = self.blank.pop()
         else:
-            block = self.cached.pop(self.eviction.forget_one())
+            victim = self.eviction.forget_one()
+            block = self.cached.pop(victim)
             del self.content[block]
+            self.host.write(victim)
         self.references[block] = 1
         return block
 
@@ -78,6 +82,7 @@ class BlockPool:
             return None
         holder = self.cached.get(identity)
         if holder is None:
+            self.host.drop(identity)
             self.eviction.come_in(identity, before)
         elif self.references[holder] > 0:
             self.take(holder)

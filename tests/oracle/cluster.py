@@ -14,6 +14,7 @@ from .invariants import check_finished, check_instant, check_step
 from .queues import ORDERS
 from .request import Outcome, Request, Row, make_requests
 from .routers import PythonRouter, Router, View
+from .tiers import Pool
 
 KINDS = ("add", "drain", "undrain", "freeze", "fail", "repair")
 
@@ -73,6 +74,7 @@ class Cluster:
             check_name("engine.eviction", engine.eviction, POLICIES)
             self._check_fit(engine)
         self.laws = ReuseLaws()
+        self.pool = Pool(groups[0].engine.pool_blocks)
         self.instances: list[Instance] = []
         for group in groups:
             for _ in range(group.instances):
@@ -81,7 +83,7 @@ class Cluster:
         if isinstance(router, str):
             self.router = Router(router, router_seed, weighted=len({group.weight for group in groups}) > 1)
         else:
-            self.router = PythonRouter(router, self.instances)
+            self.router = PythonRouter(router, self.instances, self.pool)
         # A stable sort: operations at one instant stay in list order.
         self.operations = sorted(operations, key=lambda operation: operation.at_ps)
         self.check = check
@@ -96,7 +98,7 @@ class Cluster:
                 self._schedule_arrival(request, request.row.arrival_ps)
 
     def _add(self, group: Group, accepts_from_ps: int) -> None:
-        self.instances.append(Instance(len(self.instances), group, self.laws, accepts_from_ps))
+        self.instances.append(Instance(len(self.instances), group, self.laws, self.pool, accepts_from_ps))
 
     def _check_fit(self, engine: Engine) -> None:
         """Raise ValueError for a request that an empty instance could never admit, or never finish."""
@@ -191,7 +193,17 @@ class Cluster:
             self.at_router = arrivals
             return
         for request in arrivals:
-            self.router.choose(request, accepting).join(request, now_ps)
+            chosen = self.router.choose(request, accepting)
+            if chosen is None:
+                self._reject(request)
+            else:
+                chosen.join(request, now_ps)
+
+    def _reject(self, request: Request) -> None:
+        """The router refuses it, and whatever would have followed it."""
+        request.outcome.rejected = True
+        for follow_up in self.follow_ups[request.id]:
+            self._reject(follow_up)
 
     def _start_steps(self, now_ps: int) -> None:
         for instance in self.instances:

@@ -12,7 +12,8 @@ class Engine:
 
     `batching` is a name of `batching.BATCHINGS`, `queue` one of `queues.ORDERS`; a `long_prefill_token_threshold` of 0
     is no cap. `max_num_batched_tokens` is what each of the `stages` microbatches of a step may hold; with Sarathi it
-    is `chunk_tokens`.
+    is `chunk_tokens`. `host_blocks` is the capacity of an instance's host memory, `pool_blocks` that of the cluster's
+    pool (0: there is none); a block loaded from them takes `host_block_ps` or `pool_block_ps`.
     """
 
     num_blocks: int
@@ -29,6 +30,11 @@ class Engine:
     stages: int = 1
     batching: str = "vllm"
     chunk_tokens: int = 512
+    host_blocks: int = 0
+    host_block_ps: int = 0
+    pool_blocks: int = 0
+    pool_block_ps: int = 0
+    overlap_loads: bool = True
 
     @property
     def usable_blocks(self) -> int:

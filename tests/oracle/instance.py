@@ -7,8 +7,9 @@ from .blocks import BlockPool
 from .engine import Group
 from .eviction import Eviction, ReuseLaws
 from .queues import in_order
-from .request import Request
+from .request import Identity, Request
 from .steptime import StepTimes
+from .tiers import HostMemory, Pool
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,36 @@ class Step:
     prefill_tokens: int
 
 
+@dataclass(frozen=True)
+class Found:
+    """What there is of the leading blocks of a request: blocks on the GPU, then contents in host memory, then in the
+    pool.
+    """
+
+    on_gpu: list[int]
+    in_host: list[Identity]
+    in_pool: list[Identity]
+
+    @property
+    def loaded(self) -> int:
+        """Blocks that have to be loaded, each into a free one."""
+        return len(self.in_host) + len(self.in_pool)
+
+    @property
+    def count(self) -> int:
+        return len(self.on_gpu) + self.loaded
+
+
 class Instance:
     """One instance, accepting requests from `accepts_from_ps` on (None: not before a repair)."""
 
-    def __init__(self, index: int, group: Group, laws: ReuseLaws, accepts_from_ps: int) -> None:
+    def __init__(self, index: int, group: Group, laws: ReuseLaws, shared: Pool, accepts_from_ps: int) -> None:
         self.index = index
         self.engine = group.engine
         self.weight = group.weight
         self.times = StepTimes(group.steps, group.engine.stages, group.engine.microbatch_tokens)
         self.laws = laws
+        self.shared = shared
         self.ready_ps = accepts_from_ps
         self.accepts_from_ps: int | None = accepts_from_ps
         self.failed = False
@@ -49,12 +71,15 @@ class Instance:
 
     def _empty(self) -> None:
         eviction = Eviction(self.engine.eviction, self.engine.usable_blocks, self.laws)
-        self.pool = BlockPool(self.engine.num_blocks, self.engine.prefix_caching, eviction)
+        self.host = HostMemory(self.engine.host_blocks)
+        self.pool = BlockPool(self.engine.num_blocks, self.engine.prefix_caching, eviction, self.host)
         self.waiting: list[Request] = []
         self.running: list[Request] = []  # in admission order
         self.scheduled: dict[Request, int] = {}  # tokens of the iteration in flight, in admission order
+        self.load_ps = 0  # of the step being put together
         self.step_start_ps = 0
         self.step_end_ps: int | None = None  # None: no iteration in flight
+        self.in_flight: Step | None = None
         self.previous: EndedStep | None = None
         self.policy = BATCHINGS[self.engine.batching](self)
 
@@ -96,12 +121,17 @@ class Instance:
         return self.pool.blocks_in_use / self.pool.usable_blocks
 
     def hit_tokens(self, request: Request) -> int:
-        return len(self._hit_blocks(request)) * self.engine.block_size
+        """What is on the GPU or in host memory."""
+        found = self._look_up(request)
+        return (len(found.on_gpu) + len(found.in_host)) * self.engine.block_size
 
-    def _hit_blocks(self, request: Request) -> list[int]:
+    def _look_up(self, request: Request) -> Found:
         # At least one token has to be computed, for its logits.
-        most_blocks = (request.known - 1) // self.engine.block_size
-        return self.pool.look_up(request.identities[:most_blocks])
+        identities = request.identities[: (request.known - 1) // self.engine.block_size]
+        on_gpu = self.pool.look_up(identities)
+        in_host = self.host.look_up(identities[len(on_gpu) :])
+        own = len(on_gpu) + len(in_host)
+        return Found(on_gpu, in_host, self.shared.look_up(identities)[own:])
 
     # Control operations.
 
@@ -164,14 +194,21 @@ class Instance:
                 decode_kv.append(request.computed)
                 generated.append(request.computed - request.row.input_tokens)
         self.step_start_ps = now_ps
-        self.step_end_ps = now_ps + self.times.duration_ps(chunks, decode_kv, generated)
+        compute_ps = self.times.duration_ps(chunks, decode_kv, generated)
+        if self.engine.overlap_loads:
+            self.step_end_ps = now_ps + max(compute_ps, self.load_ps)
+        else:
+            self.step_end_ps = now_ps + compute_ps + self.load_ps
+        self.load_ps = 0
         self.in_flight = Step(
             now_ps, self.step_end_ps, len(decode_kv), len(chunks), sum(tokens for tokens, _ in chunks)
         )
 
     def end_step(self, now_ps: int) -> list[Request]:
         """Hand out the tokens of the iteration in flight; returns who finishes, in admission order."""
-        self.steps.append(self.in_flight)
+        if self.in_flight is not None:
+            self.steps.append(self.in_flight)
+            self.in_flight = None
         finished = []
         for request in self.scheduled:
             if request.computed < request.known:
@@ -210,22 +247,44 @@ class Instance:
                 return
             if request.joined_ps > scheduled_ps:
                 return
-            hit_blocks = self._hit_blocks(request)
-            n = self.policy.grant(request, hit_blocks, budget)
+            found = self._look_up(request)
+            n = self.policy.grant(request, found, budget)
             if n == 0:
                 return
             self.waiting.remove(request)
             self.running.append(request)
-            for block in hit_blocks:
+            for block in found.on_gpu:
                 self.pool.take(block)
-            request.blocks = hit_blocks
-            request.computed = len(hit_blocks) * self.engine.block_size
+            request.blocks = list(found.on_gpu)
+            self._load(request, found)
+            request.computed = found.count * self.engine.block_size
             request.in_prefill = True
             if request.outcome.first_scheduled_ps == -1:
                 request.outcome.first_scheduled_ps = now_ps
-                request.outcome.hit_tokens = request.computed
+                request.outcome.hit_tokens = (found.count - found.loaded) * self.engine.block_size
+                request.outcome.host_hit_tokens = len(found.in_host) * self.engine.block_size
+                request.outcome.pool_hit_tokens = len(found.in_pool) * self.engine.block_size
             self.schedule(request, n)
             budget -= n
+
+    def _load(self, request: Request, found: Found) -> None:
+        """Bring what was found below the GPU into free blocks; it leaves host memory before those are taken."""
+        for identity in found.in_host:
+            self.host.drop(identity)
+        self.load_ps += len(found.in_host) * self.engine.host_block_ps + len(found.in_pool) * self.engine.pool_block_ps
+        self.host.loaded_blocks += len(found.in_host)
+        self.shared.loaded_blocks += len(found.in_pool)
+        first = len(request.blocks)
+        request.blocks += self.pool.allocate(found.loaded)
+        for position in range(first, len(request.blocks)):
+            self._cache(request, position)
+
+    def _cache(self, request: Request, position: int) -> None:
+        """The content of the block at this position enters the cache."""
+        before = request.identities[position - 1] if position > 0 else None
+        kept = self.pool.cache(request.blocks[position], request.identities[position], before)
+        if kept is not None:
+            request.kept[position] = kept
 
     def schedule(self, request: Request, n: int) -> None:
         """Compute `n` more tokens of a running request in this step; the blocks they need are free."""
@@ -235,10 +294,7 @@ class Instance:
         self.scheduled[request] = n
         request.blocks += self.pool.allocate(self.engine.blocks_for(request.computed) - len(request.blocks))
         for position in range(full_before, request.computed // block_size):
-            before = request.identities[position - 1] if position > 0 else None
-            kept = self.pool.cache(request.blocks[position], request.identities[position], before)
-            if kept is not None:
-                request.kept[position] = kept
+            self._cache(request, position)
 
     def preempt(self, victim: Request, place: int, now_ps: int) -> None:
         """Send a running request back to this place of the queue; what this step has scheduled of it is void."""
@@ -254,6 +310,7 @@ class Instance:
         if self.engine.prefix_caching:
             used = request.identities[: request.computed // self.engine.block_size]
             self.pool.eviction.end_use(used, request.row.reuse_class, now_ps)
+            self.shared.store(used)
         for position in reversed(range(len(request.blocks))):
             self.pool.release(request.blocks[position])
             if position in request.kept:

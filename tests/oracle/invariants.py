@@ -22,6 +22,15 @@ def check_step(instance: Instance, requests: Sequence[Request]) -> None:
     states = [*in_use, *idle, *pool.blank]
     assert sorted(states) == list(range(1, engine.num_blocks)), "every usable block is in exactly one state"
 
+    host = instance.host.blocks
+    assert len(host) <= engine.host_blocks, "host memory never exceeds its capacity"
+    assert not set(host) & set(pool.cached), "a block is on the GPU or in host memory"
+    own = {*pool.cached, *host}
+    for kept in (own, set(instance.shared.blocks)):
+        for owner, block in kept:
+            assert block == 0 or requests[owner].identities[block - 1] in kept, "every tier is closed with those above"
+    assert len(instance.shared.blocks) <= engine.pool_blocks, "the pool never exceeds its capacity"
+
     assert {block: identity for identity, block in pool.cached.items()} == pool.content
     assert set(pool.cached) == set(pool.eviction.notes), "what is cached is what may be forgotten"
     assert not set(pool.blank) & set(pool.content), "blank blocks hold nothing"
@@ -59,8 +68,9 @@ def check_instant(
     for request in requests:
         row, outcome = request.row, request.outcome
         born = row.parent == -1 or requests[row.parent].outcome.finish_ps >= 0
-        expected = int(born and outcome.finish_ps == -1)
-        assert counts[request.id] == expected, "a request is in exactly one place until it finishes"
+        expected = int(born and outcome.finish_ps == -1 and not outcome.rejected)
+        assert counts[request.id] == expected, "a request is in exactly one place until it finishes or is refused"
+        assert not outcome.rejected or outcome.instance == outcome.finish_ps == -1, "who is refused enters no instance"
 
 
 def check_finished(request: Request) -> None:

@@ -34,6 +34,9 @@ class Outcome:
     first_scheduled_ps: int = -1
     first_token_ps: int = -1
     finish_ps: int = -1
+    host_hit_tokens: int = 0
+    pool_hit_tokens: int = 0
+    rejected: bool = False
 
 
 @dataclass(eq=False)

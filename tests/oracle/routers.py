@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from .errors import check_name
 from .instance import Instance
 from .request import Request
+from .tiers import Pool
+
+REJECT = -2  # the answer of a Python router that refuses a request
 
 
 class SplitMix64:
@@ -127,6 +130,7 @@ class View:
     batch_size: NDArray[np.int64]
     queued_prefill_tokens: NDArray[np.int64]
     hit_tokens: NDArray[np.int64]
+    pool_hit_tokens: int
     new_tokens: NDArray[np.int64]
     decode_kv_tokens: NDArray[np.int64]
     kv_used_fraction: NDArray[np.float64]
@@ -137,12 +141,16 @@ class View:
 class PythonRouter:
     """A router that is a function of the request's index and a View, and returns the index of an instance."""
 
-    def __init__(self, function: Callable[[int, View], int], instances: Sequence[Instance]) -> None:
+    def __init__(self, function: Callable[[int, View], int], instances: Sequence[Instance], pool: Pool) -> None:
         self.function = function
         self.instances = instances
+        self.pool = pool
 
-    def choose(self, request: Request, accepting: Sequence[Instance]) -> Instance:
+    def choose(self, request: Request, accepting: Sequence[Instance]) -> Instance | None:
+        """One of `accepting`, or None for a request that is refused."""
         chosen = int(self.function(request.id, self._view(request, accepting)))
+        if chosen == REJECT:
+            return None
         healthy = [instance.index for instance in accepting]
         if chosen not in healthy:
             raise ValueError(f"router: chose {chosen} for request {request.id}; return one of {healthy}")
@@ -153,12 +161,15 @@ class PythonRouter:
             return np.array([read(instance) for instance in self.instances], dtype=np.int64)
 
         hit_tokens = integers(lambda i: i.hit_tokens(request))
+        block_size = self.instances[0].engine.block_size
+        pooled = self.pool.look_up(request.identities[: (request.known - 1) // block_size])
         return View(
             queued_requests=integers(lambda i: i.queued_requests),
             running_requests=integers(lambda i: i.running_requests),
             batch_size=integers(lambda i: i.batch_size),
             queued_prefill_tokens=integers(lambda i: i.queued_prefill_tokens),
             hit_tokens=hit_tokens,
+            pool_hit_tokens=len(pooled) * block_size,
             new_tokens=request.row.input_tokens - hit_tokens,
             decode_kv_tokens=integers(lambda i: i.decode_kv_tokens),
             kv_used_fraction=np.array([i.kv_used_fraction for i in self.instances], dtype=np.float64),

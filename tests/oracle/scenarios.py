@@ -16,7 +16,7 @@ from .engine import Engine, Group
 from .eviction import POLICIES as EVICTIONS
 from .queues import ORDERS
 from .request import Row
-from .routers import POLICIES, View
+from .routers import POLICIES, REJECT, View
 from .steptime import StepTables
 
 
@@ -50,7 +50,7 @@ def python_router(request_index: int, view: View) -> int:
         + 2 * view.running_requests
         + (1 + request_index % 3) * view.batch_size
         + view.queued_prefill_tokens
-        - 2 * view.hit_tokens
+        - 2 * np.maximum(view.hit_tokens, view.pool_hit_tokens // 2)
         + view.new_tokens
         + view.decode_kv_tokens
         + np.rint(1000 * view.kv_used_fraction).astype(np.int64) // 100
@@ -59,7 +59,14 @@ def python_router(request_index: int, view: View) -> int:
     return int(np.argmin(np.where(view.healthy, score, np.inf)))
 
 
-ROUTERS: list[str | Callable[[int, View], int]] = [*POLICIES, python_router]
+def choosy_router(request_index: int, view: View) -> int:
+    """The same, but every third request is refused where a batch is waiting."""
+    if request_index % 3 == 0 and view.batch_size.max() > 1:
+        return REJECT
+    return python_router(request_index, view)
+
+
+ROUTERS: list[str | Callable[[int, View], int]] = [*POLICIES, python_router, choosy_router]
 
 
 @st.composite
@@ -103,15 +110,18 @@ def _groups(
     draw: st.DrawFn, random: Random, rows: list[Row], longest_tokens: int, tick_ps: int, weighted: bool
 ) -> list[Group]:
     """One to three groups, at least one of them with instances."""
-    shared = {
+    shared: dict[str, Any] = {
         "block_size": draw(st.integers(1, 8)),
         "prefix_caching": draw(st.sampled_from([True, True, True, False])),
         "queue": draw(st.sampled_from(ORDERS)),
         "eviction": draw(st.sampled_from(EVICTIONS)),
     }
+    if shared["prefix_caching"] and draw(st.booleans()):
+        most_tokens = max(row.input_tokens + row.output_tokens for row in rows)
+        shared["pool_blocks"] = draw(st.integers(1, 3 * (most_tokens // shared["block_size"] + 1)))
     groups: list[Group] = []
     for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
-        engine = _engine(draw, rows, shared)
+        engine = _engine(draw, rows, tick_ps, shared, pooled="pool_blocks" in shared)
         steps = _tables(
             random,
             engine,
@@ -179,8 +189,10 @@ def _cut(random: Random, source: Row, whole: bool) -> int:
     return random.choice([sequence_tokens, source.input_tokens, random.randint(1, sequence_tokens)])
 
 
-def _engine(draw: st.DrawFn, rows: list[Row], shared: dict[str, Any]) -> Engine:
-    """An engine with hardly more blocks than its largest request needs; ``shared`` are the options of all groups."""
+def _engine(draw: st.DrawFn, rows: list[Row], tick_ps: int, shared: dict[str, Any], pooled: bool) -> Engine:
+    """An engine with hardly more blocks than its largest request needs; ``shared`` are the options of all groups, and
+    ``pooled`` whether there is a pool.
+    """
     batching = draw(st.sampled_from([*BATCHINGS]))
     like_vllm = batching in ("vllm", "sarathi")
     max_num_seqs = draw(st.integers(1, 6))
@@ -192,6 +204,9 @@ def _engine(draw: st.DrawFn, rows: list[Row], shared: dict[str, Any]) -> Engine:
         usable_blocks += 1
     fewest_tokens = max(max_num_seqs, 4, most_tokens if BATCHINGS[batching].whole_prompts else 0)
     max_num_batched_tokens = draw(st.integers(fewest_tokens, max(fewest_tokens + 10, 40)))
+    tiers: dict[str, Any] = {}
+    if shared["prefix_caching"]:
+        tiers = _tiers(draw, 3 * usable_blocks, 20 * shared["block_size"] * tick_ps, pooled)
     return Engine(
         num_blocks=1 + usable_blocks + draw(st.integers(0, 4)),
         max_num_seqs=max_num_seqs,
@@ -204,7 +219,18 @@ def _engine(draw: st.DrawFn, rows: list[Row], shared: dict[str, Any]) -> Engine:
         batching=batching,
         chunk_tokens=draw(st.integers(1, max_num_batched_tokens)) if batching == "sarathi" else 512,
         **shared,
+        **tiers,
     )
+
+
+def _tiers(draw: st.DrawFn, most_blocks: int, block_ps: int, pooled: bool) -> dict[str, Any]:
+    """Host memory as often as not; a block takes up to `block_ps` to load, from the pool too if there is one."""
+    tiers: dict[str, Any] = {"overlap_loads": draw(st.booleans())}
+    if draw(st.booleans()):
+        tiers |= {"host_blocks": draw(st.integers(1, most_blocks)), "host_block_ps": draw(st.integers(0, block_ps))}
+    if pooled:
+        tiers["pool_block_ps"] = draw(st.integers(0, block_ps))
+    return tiers
 
 
 def _pairs(random: Random, longest_tokens: int, attention: str) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from .eviction import ReuseLaws
 from .instance import Instance
 from .queues import MOST_MATCHED
 from .request import make_requests
+from .tiers import Pool
 
 NOTHING = np.zeros(400, np.int64)
 TEN = StepTables(NOTHING + 10, *[NOTHING] * 8, 0, 0, 0)
@@ -78,7 +79,7 @@ def test_sglang_retracts_the_fewest_generated_then_the_longest_prompt() -> None:
     # Prompts of 2, 4 and 4 tokens fill 5 of 7 blocks, so that there are 2 for the first decode step, in which each
     # needs one. All have generated one token; of the longest prompts the newest goes.
     settings = {"max_num_seqs": 8, "max_num_batched_tokens": 60, "prefix_caching": False}
-    instance = Instance(0, Group(Engine(8, 2, batching="sglang", **settings), TEN, 1), ReuseLaws(), 0)
+    instance = Instance(0, Group(Engine(8, 2, batching="sglang", **settings), TEN, 1), ReuseLaws(), Pool(0), 0)
     requests = make_requests([Row(0, 2, 30), Row(0, 4, 20), Row(0, 4, 10)], 2)
     for request in requests:
         request.in_prefill = True
@@ -101,7 +102,9 @@ def test_sglang_retracts_the_fewest_generated_then_the_longest_prompt() -> None:
 
 
 def test_sglang_ratio_decays_to_its_last_in_600_decode_steps_and_starts_afresh_when_idle() -> None:
-    instance = Instance(0, Group(Engine(500, 2, batching="sglang", prefix_caching=False), TEN, 1), ReuseLaws(), 0)
+    instance = Instance(
+        0, Group(Engine(500, 2, batching="sglang", prefix_caching=False), TEN, 1), ReuseLaws(), Pool(0), 0
+    )
     [request] = make_requests([Row(0, 2, 700)], 2)
     instance.join(request, 0)
     policy = instance.policy
