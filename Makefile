@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test bench lint profiles
+.PHONY: run test bench lint profiles studies docs
 
 run: .venv/installed
 	$(BIN)/servesim run experiments/quickstart/scenario.yaml \
@@ -24,6 +24,25 @@ KERNELS ?= ../shared/data/kernels
 
 profiles: .venv/installed
 	$(BIN)/servesim profile refit $(KERNELS)
+
+# The tutorial's lessons and every study with a __main__.py, one after the other.
+LESSONS := $(basename $(wildcard docs/tutorial/lesson_*.py))
+STUDIES := $(patsubst %/__main__.py,%,$(wildcard experiments/*/__main__.py))
+
+studies: .venv/installed
+	@failed=; for module in $(subst /,.,$(LESSONS) $(STUDIES)); do \
+	  begun=$$(date +%s); \
+	  $(BIN)/python -m $$module || failed="$$failed $$module"; \
+	  echo "$$module: $$(($$(date +%s) - begun)) s"; \
+	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+# NO_MKDOCS_2_WARNING leaves out a notice that Material for MkDocs prints about its own end of support (May 2027).
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -1,4 +1,4 @@
-"""Predicted against measured engines: `python -m experiments.accuracy --data FOLDER [--out FOLDER]`."""
+"""Predicted against measured engines: `python -m experiments.accuracy [--data FOLDER] [--out FOLDER]`."""
 
 import argparse
 from collections.abc import Collection, Sequence
@@ -16,6 +16,7 @@ from sim.validation.runs import EngineRun, read_runs
 
 from .fit import OPEN_LOOP_MODEL, fitted_samples
 
+DATA = Path("../shared/data/engine_runs")
 RUNS, REQUESTS = "_runs.csv", "_requests.parquet"
 CLOSED_LOOP = "closed_loop*.csv"
 
@@ -69,7 +70,10 @@ def overall_markdown(comparisons: Sequence[Comparison], fitted: Collection[str])
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m experiments.accuracy", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of measured tables")
+    parser.add_argument("--data", type=Path, default=DATA, help=f"folder of measured tables; {DATA}")
     parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
     given = parser.parse_args()
-    main(given.data, given.out)
+    try:
+        main(given.data, given.out)
+    except SimError as error:
+        raise SystemExit(str(error)) from None
