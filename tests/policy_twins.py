@@ -11,6 +11,8 @@ from statistics import mean, stdev
 
 from router_states import ENGINE, PROMPT_TOKENS
 
+from sim.kernel.state import REJECT
+
 S = 10**12  # ps
 MASK = 2**64 - 1
 MANY = 2.0**24  # outweighs all requests of an instance
@@ -265,6 +267,12 @@ def polyserve(s: State) -> dict[int, float]:
     return s.among(feasible, lambda i: -s.size(i)) if feasible else s.each(tpot_ps)
 
 
+def mooncake(s: State) -> dict[int, float]:
+    """Without a pool, whose transfers are in test_rejection.py."""
+    scores = s.each(lambda i: 10 * (s.queued_prefill[i] + s.new_tokens(i)))
+    return scores if min(scores.values()) <= s.options["ttft_slo_s"] * S else {REJECT: 0.0}
+
+
 TWINS: dict[str, Twin] = {
     "least-requests": State.fewest_requests,
     "least-tokens": lambda s: s.each(lambda i: s.queued_prefill[i] + s.decode_kv[i]),
@@ -285,7 +293,7 @@ TWINS: dict[str, Twin] = {
     "vtc-basic": vtc_basic,
     "llm-d": llm_d,
     "preble": preble,
-    "mooncake": lambda s: s.each(lambda i: 10 * (s.queued_prefill[i] + s.new_tokens(i))),
+    "mooncake": mooncake,
     "simulation": lambda s: s.each(lambda i: ttft_ps(s, i, decodes(s, i))),
     "polyserve": polyserve,
     "linear": linear,

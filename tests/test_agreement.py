@@ -214,7 +214,7 @@ CONVERSATIONS = "mooncake_conversation_trace.jsonl.gz"
 
 @cache
 def trace_rows(name: str) -> list[Row]:
-    return rows_of(load(TRACES / name, "mooncake").head(1000))
+    return rows_of(load(TRACES / name, "mooncake").head(400))
 
 
 @pytest.mark.skipif(not TRACES.is_dir(), reason="no published traces at ../shared/data/traces")

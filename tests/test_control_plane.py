@@ -368,13 +368,14 @@ def test_sampling_changes_nothing(scenario: Scenario, interval_ps: int) -> None:
     times_ps = samples.time_ps
     assert np.array_equal(times_ps, interval_ps * np.arange(1, len(times_ps) + 1))
     # A sample shows the state just before its instant.
-    arrived = (req["arrival"] < times_ps[:, None]).sum(axis=1)
-    left = (req["finish"] < times_ps[:, None]).sum(axis=1)
+    served = req["finish"] >= 0  # not refused
+    arrived = (served & (req["arrival"] < times_ps[:, None])).sum(axis=1)
+    left = (served & (req["finish"] < times_ps[:, None])).sum(axis=1)
     assert np.array_equal((samples.running + samples.waiting).sum(axis=1), arrived - left)
     for counter in (samples.hit_tokens, samples.prompt_tokens, samples.busy_ps):
         assert (np.diff(counter, axis=0) >= 0).all()
     assert (samples.busy_ps <= times_ps[:, None]).all()
-    begun = req["first_scheduled"] < times_ps[:, None]
+    begun = served & (req["first_scheduled"] < times_ps[:, None])
     assert np.array_equal(samples.prompt_tokens.sum(axis=1), (begun * req["input"]).sum(axis=1))
     assert np.array_equal(samples.hit_tokens.sum(axis=1), (begun * req["hit"]).sum(axis=1))
     assert (samples.blocks_used <= sampled.state.inst["usable"]).all()

@@ -8,6 +8,7 @@ from policy_twins import hashed
 from router_states import Choice
 
 from sim.kernel.routing import ROUTERS
+from sim.kernel.state import REJECT
 
 S = 10**12  # ps
 SEEDS = 30  # of which each breaks ties its own way
@@ -294,6 +295,8 @@ CASES: dict[str, list[Case]] = {
     "mooncake": [
         Case({1, 2}, {"hits": [90, 0, 0], "queued_prefill": [100, 0, 0]}),
         Case({0}, {"hits": [10, 0, 0], "decode_kv": [500, 0, 0], "running": [9, 0, 0]}),
+        # 90 tokens take 0.9 ns at best.
+        Case({REJECT}, {"hits": [10, 0, 0]}, {"ttft_slo_s": 8e-10}),
     ],
     # The steps of its decode batch delay the prefill.
     "simulation": [

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.lmetric import __main__ as study
 from experiments.lmetric import every_recipe, failure, published, sources, tables
-from experiments.lmetric.__main__ import main
 from experiments.lmetric.runs import KINDS, MODELS, Task, most_per_s, run, run_all
 from workloads import BUILTINS
 
@@ -92,8 +92,9 @@ def test_the_study_writes_its_tables_and_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "TRACES", tmp_path / "absent")
-    main(tmp_path, seeds=(0, 1), size=0.02, loads=(0.25, 0.5), failure_s=20.0, more_seeds=(0, 1))
-    figures = {"sweep.png", "failure.png", "every-recipe.png"} | {f"half-load-{model}.png" for model in MODELS}
+    monkeypatch.setattr(study, "MODELS", MODELS[:1])
+    study.main(tmp_path, seeds=(0, 1), size=0.02, loads=(0.25, 0.5), failure_s=20.0, more_seeds=(0, 1))
+    figures = {"sweep.png", "failure.png", "every-recipe.png"} | {f"half-load-{MODELS[0]}.png"}
     assert {path.name for path in tmp_path.iterdir()} == {"tables.md", "runs.csv"} | figures
     printed = capsys.readouterr().out
     assert "the study goes without conversation" in printed

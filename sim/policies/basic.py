@@ -46,7 +46,10 @@ def _most_owed(sim):
 
 @router("round-robin", weighs=True)
 def _round_robin(sim, r):
-    """each instance in turn; with weights the one owed most, where each choice owes every instance its weight"""
+    """each instance in turn, the more often the larger its weight
+
+    With weights that differ the one owed most, where each choice owes every instance its weight.
+    """
     cluster = sim.cluster[0]
     if cluster.weighted:
         return _most_owed(sim)
