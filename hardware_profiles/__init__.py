@@ -8,6 +8,7 @@ from hardware_profiles.library import ProfileError
 from hardware_profiles.model import ModelShape
 from hardware_profiles.model_config import load_model, model_names
 from hardware_profiles.precision import PRECISIONS, Precision, precision
+from hardware_profiles.prices import Prices, load_prices
 from hardware_profiles.quantity import Quantity, quantities
 from hardware_profiles.shard import ModelShard
 
@@ -21,6 +22,7 @@ __all__ = [
     "ModelShape",
     "ModelShard",
     "Precision",
+    "Prices",
     "ProfileError",
     "Quantity",
     "engine_names",
@@ -30,6 +32,7 @@ __all__ = [
     "load_engine",
     "load_gpu",
     "load_model",
+    "load_prices",
     "model_names",
     "precision",
     "quantities",

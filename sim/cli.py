@@ -4,7 +4,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -26,17 +26,19 @@ from .cli_cache import cache
 from .cli_compare import compare
 from .cli_explain import explain_command
 from .cli_measure import measure
+from .cli_plan import plan
 from .cli_profile import profile_app
 from .cli_report import report
 from .cli_routers import evictions, routers
-from .cli_slo import print_slo, slo_fields, warn_of_saturation
+from .cli_scenario import scenario_fields
+from .cli_slo import print_slo, warn_of_saturation
 from .cli_sweep import sweep
 from .cli_validate import validate
 from .cli_workload import workload_app
-from .console import assignment, err, out, print_names, say, set_field
+from .console import err, out, print_names, say
 from .errors import SimError
 from .routing import find_router, parse_router, router_label
-from .scenario import InstanceGroup, Scenario, make_scenario, read_scenario
+from .scenario import Scenario, fleet_label, make_scenario
 from .simulation import load_workload, run_scenario
 from .trace_events import parse_window, write_trace_events
 
@@ -57,6 +59,7 @@ app.command()(validate)
 app.command()(compare)
 app.command()(sweep)
 app.command()(report)
+app.command()(plan)
 
 
 def main() -> None:
@@ -133,31 +136,17 @@ def run(
 
     With several --router options the same workload is run once for each, into a folder each.
     """
-    fields = read_scenario(scenario) if scenario else {}
-    if trace or builtin or pool:  # each takes the place of the file's source, and of its options
-        for name in ("trace", "format", "builtin", "pool"):
-            set_field(fields, f"workload.{name}", None)
-        set_field(fields, "workload.options", {})
-    for field, value in (
-        ("workload.trace", trace),
-        ("workload.format", trace_format),
-        ("workload.builtin", builtin),
-        ("workload.pool", pool),
-        ("gpu", gpu),
-        ("model", model),
-        ("tp", tp),
-        ("instances", instances),
-        ("seed", seed),
-    ):
-        if value is not None:
-            set_field(fields, field, value)
-    if slo:
-        fields["slo"] = [slo_fields(text) for text in slo]
-    for setting in settings or []:
-        set_field(fields, *assignment("--set", setting, "FIELD=VALUE, for example engine.max_num_seqs=256"))
-    if "workload" not in fields:
-        raise SimError("nothing to run: give a scenario file, --trace with --trace-format, --builtin, or --pool")
-
+    fields = scenario_fields(
+        scenario,
+        (trace, trace_format, builtin, pool),
+        slo,
+        settings,
+        gpu=gpu,
+        model=model,
+        tp=tp,
+        instances=instances,
+        seed=seed,
+    )
     where = f"{scenario} and options" if scenario else "options"
     choices = [dict(zip(("router", "router_options"), parse_router(text), strict=True)) for text in router or ()]
     scenarios = [make_scenario(fields | choice, where) for choice in choices or [{}]]
@@ -233,7 +222,7 @@ def _print_summaries(scenario: Scenario, summaries: list[dict[str, Any]]) -> Non
     first, groups = summaries[0], scenario.groups()
     models = _each(group.model for group in groups)
     say(
-        f"{first['requests']:,} requests on {_fleet(groups)}, {models}: "
+        f"{first['requests']:,} requests on {fleet_label(groups)}, {models}: "
         f"{first['input_tokens']:,} prompt and {first['output_tokens']:,} output tokens, "
         f"{_each(format(group['kv_blocks'], ',') for group in first['groups'])} KV blocks an instance"
     )
@@ -282,13 +271,6 @@ def _print_summaries(scenario: Scenario, summaries: list[dict[str, Any]]) -> Non
         )
     if any(one["operations_not_reached"] for one in summaries):
         say("Some operations came after the last request had finished, and did not happen.")
-
-
-def _fleet(groups: Sequence[InstanceGroup]) -> str:
-    """As in `4 x H20 + 2 x H800 (TP 2)`."""
-    return " + ".join(
-        f"{group.instances} x {group.gpu}{f' (TP {group.tp})' if group.tp > 1 else ''}" for group in groups
-    )
 
 
 def _each(values: Iterable[str]) -> str:

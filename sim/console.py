@@ -37,8 +37,11 @@ def print_lines(names: dict[str, str]) -> None:
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A live bar on a terminal, nothing elsewhere; gives what is to be called after each of ``total``."""
+def progress_bar(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A live bar on a terminal, nothing elsewhere; gives what is to be called after each of ``total``.
+
+    None where nobody knows how many there will be.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

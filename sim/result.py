@@ -116,16 +116,17 @@ class Result:
     @cached_property
     def itl(self) -> pd.DataFrame:
         """Inter-token latencies: exact counts in 1 % wide bins ``[low_s, high_s)``; empty bins are left out."""
-        edges_s, counts = self._itl_edges_s, self._itl_counts.sum(axis=0)
+        edges_s, counts = self.itl_edges_s, self.itl_counts.sum(axis=0)
         table = pd.DataFrame({"low_s": edges_s[:-1], "high_s": edges_s[1:], "count": counts})
         return table[table["count"] > 0].reset_index(drop=True)
 
     @property
-    def _itl_edges_s(self) -> np.ndarray:
+    def itl_edges_s(self) -> np.ndarray:
+        """Of the bins of the inter-token latencies."""
         return self.cluster.state.itl_edges_ps / PS_PER_S
 
     @property
-    def _itl_counts(self) -> np.ndarray:
+    def itl_counts(self) -> np.ndarray:
         """A row a class of the SLO, and one for requests without a class; those of the warm-up are left out."""
         counts = self.cluster.state.itl_counts
         measured = counts[:-1] if self.scenario.warmup_s > 0 else counts
@@ -209,7 +210,7 @@ class Result:
             "iterations": int(sum(state.inst[kind].sum() for kind in ("prefill_only", "mixed", "decode_only"))),
             "ttft_s": self._latency("ttft_s", widths),
             "tpot_s": self._latency("tpot_s", widths),
-            "itl_s": histogram_distribution(self._itl_edges_s, self._itl_counts.sum(axis=0)),
+            "itl_s": histogram_distribution(self.itl_edges_s, self.itl_counts.sum(axis=0)),
             "e2e_s": self._latency("e2e_s", widths),
             "queue_s": self._latency("queue_s", widths),
             "confidence": {
@@ -251,7 +252,7 @@ class Result:
         return asdict(saturation(arrival_s, scheduled_s, finish_s, self.workload.parent[served] < 0))
 
     def _slo(self, duration_s: float) -> dict[str, Any]:
-        edges_s, counts = self._itl_edges_s, self._itl_counts
+        edges_s, counts = self.itl_edges_s, self.itl_counts
         told = slo_summary(self.scenario.slo, self.judged, edges_s, counts, duration_s)
         return told | {"requests_without_slo": len(self.measured) - len(self.judged)}
 

@@ -1,6 +1,7 @@
 """What to simulate: strict models of a scenario YAML. Every field has its unit in its name and its default here."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -308,6 +309,13 @@ class Scenario(InstanceKind):
         if self.fleet is not None:
             return self.fleet
         return [InstanceGroup(name="all", instances=self.instances).beside(self)]
+
+
+def fleet_label(groups: Sequence[InstanceGroup]) -> str:
+    """As in `4 x H20 + 2 x H800 (TP 2)`."""
+    return " + ".join(
+        f"{group.instances} x {group.gpu}{f' (TP {group.tp})' if group.tp > 1 else ''}" for group in groups
+    )
 
 
 def read_scenario(path: str | Path) -> dict[str, Any]:

@@ -213,8 +213,8 @@ CONVERSATIONS = "mooncake_conversation_trace.jsonl.gz"
 
 
 @cache
-def trace_rows(name: str) -> list[Row]:
-    return rows_of(load(TRACES / name, "mooncake").head(400))
+def trace_rows(name: str, count: int = 400) -> list[Row]:
+    return rows_of(load(TRACES / name, "mooncake").head(count))
 
 
 @pytest.mark.skipif(not TRACES.is_dir(), reason="no published traces at ../shared/data/traces")
@@ -262,7 +262,9 @@ def test_mooncake_traces_agree(name: str, instances: int, router: str, memory: s
 )
 @pytest.mark.parametrize("name", [CONVERSATIONS, "mooncake_arxiv_toolagent_first1000.jsonl.gz"])
 def test_batching_policies_agree_on_mooncake_traces(name: str, batching: str, queue: str, memory: str) -> None:
-    rows = [replace(row, arrival_ps=row.arrival_ps // 4) for row in trace_rows(name)]
+    # SGLang reserves so much of the output that it takes longer until somebody has to be retracted.
+    count = 1000 if (batching, memory) == ("sglang", "scarce") else 400
+    rows = [replace(row, arrival_ps=row.arrival_ps // 4) for row in trace_rows(name, count)]
     engine: dict[str, Any] = {"batching": batching, "queue": queue}
     if batching in ("orca", "static"):
         rows = [row for row in rows if row.input_tokens + row.output_tokens <= MAX_NUM_BATCHED_TOKENS]

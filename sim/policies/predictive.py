@@ -87,7 +87,7 @@ def _fetch_ps(sim, r, i, pooled):
     options={"ttft_slo_s": Option(math.inf, 0.0, math.inf, "predicted TTFT beyond which a request is refused", "s")},
 )
 def _mooncake(sim, r):
-    """shortest predicted time to prefill the queue and prefill or fetch this (Mooncake)
+    """shortest predicted time until this prompt is prefilled or fetched (Mooncake)
 
     argmin predicted prefill time of the queued prefill tokens + min(prefill of prompt - hit, transfer of what the pool
     has beyond the hit + prefill of the rest), with nothing else running. With ``ttft_slo_s`` it refuses the request if
