@@ -1,42 +1,24 @@
-"""Operations, Python routers, sampling, progress and errors, on examples worked out by hand."""
+"""Operations, Python routers and errors, on examples worked out by hand."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import simpy
-from harness import advancing, assert_same, examples, flat_steps, kernel_requests, make_cluster, outcomes, run_kernel
-from hypothesis import given
-from hypothesis import strategies as st
+from harness import advancing, flat_steps, run_kernel
 from oracle import Engine as OracleEngine
 from oracle import Group as OracleGroup
 from oracle import Row
-from oracle.scenarios import Scenario, scenarios
+from oracle.scenarios import Scenario
+from small_clusters import ENGINE, TEN, cluster_of
 
-import sim.cluster
-from sim.cluster import Cluster, Progress
+from sim.cluster import Cluster
 from sim.errors import SimError
-from sim.kernel.build import Engine, Group
+from sim.kernel.build import Engine
 from sim.kernel.state import GROW, Sim
 from sim.kernel.steptime import PAIR_SHIFT, StepTable
 from sim.operations import Operation
 from sim.routing import ClusterView, RoutedRequest
-
-# Synchronous: the examples are easier to follow, and nothing in them is about scheduling.
-ENGINE = Engine(num_blocks=100, block_size=2, max_num_seqs=8, max_num_batched_tokens=60, async_scheduling=False)
-TEN = StepTable(**vars(flat_steps(10)))  # every step takes 10 ps
-
-
-def cluster_of(
-    rows: Sequence[Row],
-    instances: int = 1,
-    router: str | Callable[[RoutedRequest, ClusterView], int] = "round-robin",
-    engine: Engine = ENGINE,
-    steps: StepTable = TEN,
-) -> Cluster:
-    return Cluster(kernel_requests(rows), [Group(engine, steps, instances)], router)
 
 
 def column(cluster: Cluster, name: str) -> list[int]:
@@ -349,65 +331,6 @@ def test_a_numpy_integer_is_a_good_choice() -> None:
     assert column(cluster, "instance") == [2]
 
 
-# --- sampling and progress --------------------------------------------------------------------------------------------
-
-
-@examples(100)
-@given(scenarios(), st.integers(1, 5000))
-def test_sampling_changes_nothing(scenario: Scenario, interval_ps: int) -> None:
-    scenario = replace(scenario, operations=[])
-    sampled = make_cluster(scenario)
-    plain = run_kernel(scenario)
-    # So that there are some samples and not too many, whatever the scenario's unit of time.
-    interval_ps += int(plain.state.cluster["clock"][0]) // 200
-    sampled.run(sample_interval_ps=interval_ps)
-    assert_same(outcomes(sampled), outcomes(plain))
-    assert sampled.state.itl_counts.tobytes() == plain.state.itl_counts.tobytes()
-
-    samples, req = sampled.samples(), sampled.state.req
-    times_ps = samples.time_ps
-    assert np.array_equal(times_ps, interval_ps * np.arange(1, len(times_ps) + 1))
-    # A sample shows the state just before its instant.
-    served = req["finish"] >= 0  # not refused
-    arrived = (served & (req["arrival"] < times_ps[:, None])).sum(axis=1)
-    left = (served & (req["finish"] < times_ps[:, None])).sum(axis=1)
-    assert np.array_equal((samples.running + samples.waiting).sum(axis=1), arrived - left)
-    for counter in (samples.hit_tokens, samples.prompt_tokens, samples.busy_ps):
-        assert (np.diff(counter, axis=0) >= 0).all()
-    assert (samples.busy_ps <= times_ps[:, None]).all()
-    begun = served & (req["first_scheduled"] < times_ps[:, None])
-    assert np.array_equal(samples.prompt_tokens.sum(axis=1), (begun * req["input"]).sum(axis=1))
-    assert np.array_equal(samples.hit_tokens.sum(axis=1), (begun * req["hit"]).sum(axis=1))
-    assert (samples.blocks_used <= sampled.state.inst["usable"]).all()
-    assert ((samples.running > 0) == (samples.blocks_used > 0)).all()
-
-
-def test_samples_by_hand() -> None:
-    """Request 0 comes to instance 0 at 5 ps, request 1 to the added instance at 15 ps; each takes two steps."""
-    cluster = cluster_of([Row(5, 4, 2), Row(15, 6, 2)])
-    cluster.run([Operation(7, "add")], sample_interval_ps=10)
-    samples = cluster.samples()
-    assert samples.time_ps.tolist() == [10, 20, 30]
-    assert samples.running.tolist() == [[1, 0], [1, 1], [0, 1]]
-    assert samples.waiting.tolist() == [[0, 0], [0, 0], [0, 0]]
-    assert samples.blocks_used.tolist() == [[2, 0], [3, 3], [0, 4]]
-    assert samples.prompt_tokens.tolist() == [[4, 0], [4, 6], [4, 6]]
-    assert samples.hit_tokens.tolist() == [[0, 0], [0, 0], [0, 0]]
-    assert samples.busy_ps.tolist() == [[5, 0], [15, 5], [20, 15]]
-
-
-def test_progress_is_told_and_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sim.cluster, "EVENTS_PER_PROGRESS", 50)
-    told: list[Progress] = []
-    cluster = cluster_of([Row(7 * r, 3, 1 + r % 5) for r in range(300)], instances=2)
-    cluster.run(progress=told.append)
-    assert len(told) >= cluster.state.cluster["events"][0] // 100
-    assert told[-1].finished_requests == told[-1].requests == 300
-    assert told[-1].events == cluster.state.cluster["events"][0]
-    for earlier, later in pairwise(told):
-        assert all(a <= b for a, b in zip(earlier, later, strict=True))
-
-
 # --- what SimPy is not asked to do ------------------------------------------------------------------------------------
 
 
@@ -451,11 +374,3 @@ def test_a_compiled_router_that_chooses_nobody_is_an_error() -> None:
             router("nobody")(lambda sim, r: 0)
     finally:
         del ROUTERS["nobody"]
-
-
-def test_progress_comes_with_samples_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sim.cluster.EVENTS_PER_PROGRESS", 10)
-    seen = []
-    cluster = cluster_of([Row(50 * k, 3, 3) for k in range(20)])
-    cluster.run(sample_interval_ps=20, progress=seen.append)
-    assert len(seen) >= int(cluster.state.cluster["events"][0]) // 10
