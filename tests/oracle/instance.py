@@ -75,7 +75,7 @@ class Instance:
         self.pool = BlockPool(self.engine.num_blocks, self.engine.prefix_caching, eviction, self.host)
         self.waiting: list[Request] = []
         self.running: list[Request] = []  # in admission order
-        self.scheduled: dict[Request, int] = {}  # tokens of the iteration in flight, in admission order
+        self.scheduled: dict[Request, int] = {}  # tokens of the iteration in flight
         self.load_ps = 0  # of the step being put together
         self.step_start_ps = 0
         self.step_end_ps: int | None = None  # None: no iteration in flight
@@ -210,8 +210,8 @@ class Instance:
             self.steps.append(self.in_flight)
             self.in_flight = None
         finished = []
-        for request in self.scheduled:
-            if request.computed < request.known:
+        for request in self.running:
+            if request not in self.scheduled or request.computed < request.known:
                 continue
             request.in_prefill = False
             request.generated += 1
