@@ -27,7 +27,7 @@ def measure(
     ] = None,
     dtype: Annotated[str, typer.Option(help="bf16, or fp8 for gemm.")] = "bf16",
 ) -> None:
-    """Measure an operator on this machine's NVIDIA GPU (needs PyTorch: pip install 'servesim[measure]').
+    """Measure an operator on this machine's NVIDIA GPU (needs PyTorch: pip install 'servesim\\[measure]').
 
     Example: servesim profile measure gemm --model qwen2.5-7b --out gemm.parquet
     """

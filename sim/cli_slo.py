@@ -40,7 +40,7 @@ def print_slo(summaries: list[dict[str, Any]]) -> None:
                 "-" if itl_p99_s is None else f"{1e3 * itl_p99_s:.1f}",
                 _percent(good["share"]),
                 "-" if good["low"] is None else f"{100 * good['low']:.1f} .. {100 * good['high']:.1f}",
-                f"{one['good_requests_per_s']:.2f}",
+                "-" if one["good_requests_per_s"] is None else f"{one['good_requests_per_s']:.2f}",
                 {True: "yes", False: "no", None: "-"}[one["holds"]],
             )
             name = ""

@@ -175,7 +175,9 @@ class Result:
 
     @property
     def _end_ps(self) -> int:
-        return int(self.cluster.state.req["finish"].max())
+        """The last finish, or the last arrival if that was refused."""
+        req = self.cluster.state.req
+        return int(max(req["finish"].max(), req["arrival"].max()))
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -245,11 +247,10 @@ class Result:
         return widths
 
     def _saturated(self) -> dict[str, Any]:
-        served = ~self.requests["rejected"].to_numpy()
         arrival_s, scheduled_s, finish_s = (
-            self.requests[name].to_numpy()[served] for name in ("arrival_s", "first_scheduled_s", "finish_s")
+            self.requests[name].to_numpy() for name in ("arrival_s", "first_scheduled_s", "finish_s")
         )
-        return asdict(saturation(arrival_s, scheduled_s, finish_s, self.workload.parent[served] < 0))
+        return asdict(saturation(arrival_s, scheduled_s, finish_s, self.workload.parent < 0))
 
     def _slo(self, duration_s: float) -> dict[str, Any]:
         edges_s, counts = self.itl_edges_s, self.itl_counts
@@ -267,7 +268,7 @@ class Result:
             "gpus_per_instance": group.tp * group.pp,
             "instances": int(mine.sum()),
             "kv_blocks": self.cluster.groups[at].engine.num_blocks,
-            "requests": int(served.sum()),
+            "requests": int(inst["finished"].sum()),
             "output_tokens": int(inst["tokens"].sum()),
             "hit_ratio": ratio(int(inst["hit_tokens"].sum()), int(inst["prompt_tokens"].sum())),
             "ttft_s": distribution(self.requests["ttft_s"].to_numpy()[served]),

@@ -43,7 +43,12 @@ class Saturation:
 
 
 def saturation(arrival_s: Floats, first_scheduled_s: Floats, finish_s: Floats, roots: NDArray[np.bool_]) -> Saturation:
-    """Of a whole run, seconds, a value a request; ``roots`` are those that follow up on no other."""
+    """Of a whole run, seconds, a value a request, NaN of one that was refused; ``roots`` are those that follow up on no
+    other.
+    """
+    served = ~np.isnan(first_scheduled_s)
+    arrival_s, first_scheduled_s, finish_s = (times[served] for times in (arrival_s, first_scheduled_s, finish_s))
+    roots = roots[served]
     if not roots.any():
         return Saturation(None, "no request is served")
     first_s, last_s = float(arrival_s.min()), float(arrival_s[roots].max())

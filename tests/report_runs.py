@@ -31,6 +31,7 @@ def write_run(
             "instance": random.integers(0, instances, requests, dtype=np.int32),
             "input_tokens": random.integers(100, 5000, requests),
             "hit_tokens": random.integers(0, 100, requests),
+            "rejected": False,
         }
     )
     table.to_parquet(folder / "requests.parquet", index=False)
@@ -67,6 +68,8 @@ def write_run(
         "scenario": {"gpu": "H20", "model": "qwen2.5-7b", "router": "lmetric", "seed": seed},
         "given_in_python": {},
         "requests": requests,
+        "rejected": 0,
+        "warmup_requests": 0,
         "start_s": 0.0,
         "end_s": end_s,
         "requests_per_s": requests / end_s,

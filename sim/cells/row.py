@@ -5,7 +5,16 @@ from typing import Any
 Row = dict[str, int | float | None]
 
 COUNTS = (
-    *("requests", "input_tokens", "output_tokens", "preemptions", "iterations", "kv_blocks"),
+    *(
+        "requests",
+        "rejected",
+        "warmup_requests",
+        "input_tokens",
+        "output_tokens",
+        "preemptions",
+        "iterations",
+        "kv_blocks",
+    ),
     *("requests_beyond_context", "operations_not_reached"),
 )
 RATES = ("start_s", "end_s", "requests_per_s", "output_tokens_per_s", "hit_ratio")

@@ -56,6 +56,7 @@ def run_cell(cell: Cell) -> Run:
     interval_s = span_s / SAMPLES
     result = run_scenario(cell.scenario.model_copy(update={"series_interval_s": interval_s}), requests)
     measured = result.measured[result.measured["arrival_s"] <= cell.end_s]
+    served = measured[~measured["rejected"]]
     judged = result.judged.loc[result.judged.index.isin(measured.index)]
     slo = slo_summary(cell.scenario.slo, judged, result.itl_edges_s, result.itl_counts, span_s)
     arrival_s, scheduled_s, finish_s = (
@@ -68,9 +69,9 @@ def run_cell(cell: Cell) -> Run:
         distribution(measured["ttft_s"].to_numpy())["p99"],
         distribution(measured["tpot_s"].to_numpy())["p99"],
         bool(saturation(arrival_s, scheduled_s, finish_s, requests.parent < 0).saturated),
-        len(measured) / span_s,
-        float(measured["input_tokens"].sum()) / span_s,
-        float(measured["output_tokens"].sum()) / span_s,
+        len(served) / span_s,
+        float(served["input_tokens"].sum()) / span_s,
+        float(served["output_tokens"].sum()) / span_s,
         tuple(map(float, busy)),
     )
 

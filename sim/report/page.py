@@ -122,6 +122,8 @@ def _warnings_of(summary: dict[str, Any]) -> Iterator[str]:
         )
     if summary["operations_not_reached"]:
         yield "Some operations came after the last request had finished, and did not happen."
+    if summary["rejected"]:
+        yield f"{summary['rejected']:,} requests were refused; charts and latencies are of the others."
     if summary["saturated"]["saturated"]:
         yield "The queue only grows: latencies depend on how long the run is."
     if summary["given_in_python"]:

@@ -17,7 +17,7 @@ from ..result import SCHEMA_VERSION
 COLUMNS = {
     "requests": (
         *("arrival_s", "finish_s", "ttft_s", "tpot_s", "e2e_s"),
-        *("instance", "input_tokens", "hit_tokens"),
+        *("instance", "input_tokens", "hit_tokens", "rejected"),
     ),
     "itl": ("low_s", "high_s", "count"),
     "series": (
@@ -52,8 +52,9 @@ class Run:
         return self._path(OPTIONAL).exists()
 
     def table(self, name: str, *columns: str) -> pd.DataFrame:
-        """These columns of NAME.parquet, and no others: they may have millions of rows."""
-        return pq.read_table(self._path(name), columns=list(columns)).to_pandas()
+        """These columns of NAME.parquet, and no others: they may have millions of rows. Without refused requests."""
+        refused = [("rejected", "==", False)] if name == "requests" else None
+        return pq.read_table(self._path(name), columns=list(columns), filters=refused).to_pandas()
 
     def over_time(self, time: str, *columns: str) -> list[np.ndarray]:
         """Of the requests whose ``time`` column is shown, that and the others."""
@@ -85,6 +86,9 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     names = [folder.name for folder in resolved]
     labels = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
     runs = [_read_run(folder, label, at) for at, (folder, label) in enumerate(zip(folders, labels, strict=True))]
+    for run in runs:
+        if run.summary["rejected"] == run.summary["requests"]:
+            raise SimError(f"{run.folder}: all of its requests were refused, so there is nothing to draw; leave it out")
     shown_s = max(float(run.table("requests", "finish_s")["finish_s"].quantile(SHOWN_SHARE)) for run in runs)
     return [replace(run, shown_s=shown_s) for run in runs]
 
