@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 COUNTS = ("rows", "shapes")
 ERRORS = ("median", "mean", "p90", "worst", "bias")
 
-profile_app = typer.Typer(help="Fit kernels' constants to measured times, and check them.", no_args_is_help=True)
+profile_app = typer.Typer(
+    help="Fit kernels' constants to measured times, and check them. Example: servesim profile check t.csv --operator gemm",
+    no_args_is_help=True,
+)
 
 Kind = Annotated[
     str, typer.Option("--operator", help="What the table holds: gemm, moe, attn_prefill, attn_decode, allreduce.")

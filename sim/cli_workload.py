@@ -28,7 +28,10 @@ WRITERS: dict[str, Callable[[Workload, Path], None]] = {
 }
 WANT_TIMES = ("mooncake", "vllm")  # formats without follow-ups
 
-workload_app = typer.Typer(help="Describe, generate, convert and fit workloads.", no_args_is_help=True)
+workload_app = typer.Typer(
+    help="Describe, generate, convert and fit workloads. Example: servesim workload describe chatbot",
+    no_args_is_help=True,
+)
 
 Source = Annotated[str, typer.Argument(help="Trace file, or a recipe: see `servesim workload recipes`.")]
 Format = Annotated[
