@@ -18,7 +18,7 @@ COUNTS = ("rows", "shapes")
 ERRORS = ("median", "mean", "p90", "worst", "bias")
 
 profile_app = typer.Typer(
-    help="Fit kernels' constants to measured times, and check them. Example: servesim profile check t.csv --operator gemm",
+    help="Fit kernels' constants to measured times, and check them. Example: servesim profile check t.csv",
     no_args_is_help=True,
 )
 
