@@ -171,6 +171,13 @@ def in_slices_of_time(seed: int) -> Iterator[None]:
         yield
 
 
+def assert_calls_change_nothing(scenario: Scenario, seed: int) -> None:
+    """When the kernel is called, and for how long, does not matter."""
+    at_once = outcomes(run_kernel(scenario))
+    with in_slices_of_time(seed):
+        assert_same(outcomes(run_kernel(scenario)), at_once)
+
+
 # --- workloads --------------------------------------------------------------------------------------------------------
 
 

@@ -14,10 +14,10 @@ from harness import (
     TRACES,
     after_every_event,
     assert_agreement,
+    assert_calls_change_nothing,
     assert_same,
     blocks_of_largest,
     examples,
-    in_slices_of_time,
     outcomes,
     rows_of,
     run_kernel,
@@ -129,9 +129,7 @@ def test_one_event_at_a_time_changes_nothing(scenario: Scenario) -> None:
 @examples(100)
 @given(scenarios(), st.integers(0, 2**32))
 def test_slices_of_time_change_nothing(scenario: Scenario, seed: int) -> None:
-    at_once = outcomes(run_kernel(scenario))
-    with in_slices_of_time(seed):
-        assert_same(outcomes(run_kernel(scenario)), at_once)
+    assert_calls_change_nothing(scenario, seed)
 
 
 SCORES: dict[str, Callable[[View], np.ndarray]] = {

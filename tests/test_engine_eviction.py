@@ -9,10 +9,9 @@ from harness import (
     TRACES,
     after_every_event,
     assert_agreement,
+    assert_calls_change_nothing,
     examples,
     flat_steps,
-    in_slices_of_time,
-    outcomes,
     rows_of,
     run_kernel,
 )
@@ -85,9 +84,7 @@ def test_crowded_caches_agree(scenario: Scenario) -> None:
 @examples(60)
 @given(crowded_caches(), st.integers(0, 2**32))
 def test_when_the_kernel_is_called_changes_nothing(scenario: Scenario, seed: int) -> None:
-    at_once = outcomes(run_kernel(scenario))
-    with in_slices_of_time(seed):
-        assert outcomes(run_kernel(scenario)) == at_once
+    assert_calls_change_nothing(scenario, seed)
 
 
 @examples(40)

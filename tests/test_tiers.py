@@ -11,10 +11,9 @@ from harness import (
     TRACES,
     after_every_event,
     assert_agreement,
-    assert_same,
+    assert_calls_change_nothing,
     examples,
     flat_steps,
-    in_slices_of_time,
     outcomes,
     rows_of,
     run_kernel,
@@ -57,9 +56,7 @@ def test_tiers_agree(scenario: Scenario) -> None:
 @examples(60)
 @given(tiered(), st.integers(0, 2**32))
 def test_when_the_kernel_is_called_changes_nothing(scenario: Scenario, seed: int) -> None:
-    at_once = outcomes(run_kernel(scenario))
-    with in_slices_of_time(seed):
-        assert_same(outcomes(run_kernel(scenario)), at_once)
+    assert_calls_change_nothing(scenario, seed)
 
 
 @examples(60)

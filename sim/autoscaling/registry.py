@@ -5,6 +5,7 @@ A run has an instance of its own, so a policy may remember what it saw, in priva
 
 import inspect
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -20,9 +21,9 @@ class Policy(Part):
 
     needs_targets: ClassVar[bool] = False  # of latencies
 
+    @abstractmethod
     def desired(self, view: FleetView) -> int:
         """How many instances there should be, limits aside."""
-        raise NotImplementedError
 
 
 AUTOSCALERS: dict[str, type[Policy]] = {}
