@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from joblib import Parallel, delayed
 
 from sim.eviction import block_trace, find_policy, replay
 from workloads import Workload
 from workloads.characterize import describe
 
+from ..parallel import in_parallel
 from . import figures, loaded, sources, tables
 from .causes import gain_by_variant, long_prompts
 from .curves import AWARE, BASE, CAPACITIES, curves
@@ -19,7 +19,6 @@ from .tables import Measured
 
 SEEDS = range(5)
 LOADED_SEEDS = range(4)
-JOBS = 2
 CONSUMER, BUSINESS, MOONCAKE = "consumer", "business", "Mooncake"
 
 
@@ -36,7 +35,7 @@ def main(
     """Write tables.md, curves.csv, loaded.csv and the figures into the folder ``out``."""
     chats, calls = sources.consumer(seeds[0], consumer_s), sources.business(seeds[0], business_s)
     measured = {CONSUMER: measure(chats), BUSINESS: measure(calls)}
-    done = Parallel(n_jobs=JOBS)(delayed(_of_seed)(seed, capacities, consumer_s, business_s) for seed in seeds)
+    done = in_parallel(_of_seed, [(seed, capacities, consumer_s, business_s) for seed in seeds])
     curve = {name: pd.concat([of_seed[name] for of_seed, _ in done]) for name in (CONSUMER, BUSINESS)}
     causes = pd.concat([variants for _, variants in done])
     if sources.MOONCAKE.is_file():

@@ -10,10 +10,10 @@ import pandas as pd
 from sim.scenario import make_scenario
 from sim.simulation import simulate
 
-from ..lmetric.runs import in_parallel
 from ..lmetric.sources import at_rate
 from ..lmetric.tables import against, with_interval
 from ..markdown import markdown
+from ..parallel import in_parallel
 from .curves import AWARE, BASE
 
 # The paper's A800 is an A100 with a slower NVLink, which one GPU does not use.

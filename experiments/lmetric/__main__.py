@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..parallel import in_parallel
 from . import causes, every_recipe, failure, figures, sources, tables
-from .runs import KINDS, MODELS, ROUTERS, Task, in_parallel, most_per_s, run_all
+from .runs import KINDS, MODELS, ROUTERS, Task, most_per_s, run_all
 
 SEEDS = range(3)
 HALF = 0.5

@@ -1,21 +1,20 @@
 """Runs of the study: a model, a workload at a rate, a router and a seed each, on several processes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 
 from sim.routing import parse_router
 from sim.scenario import Scenario, make_scenario
 from sim.simulation import simulate
 from workloads import Workload
 
+from ..parallel import in_parallel
 from . import sources
 
-JOBS = 2
 INSTANCES = 16
 MODELS = ("qwen2.5-7b", "qwen3-30b-a3b")
 CROWD_SHARE = 0.9  # of the crowd: the rest may be the last turns of a few long sessions
@@ -83,11 +82,6 @@ def run(task: Task) -> dict[str, Any]:
 def run_all(tasks: Sequence[Task]) -> pd.DataFrame:
     """A row per task, in their order."""
     return pd.DataFrame(in_parallel(run, [(task,) for task in tasks]))
-
-
-def in_parallel(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """What the function gives for each, in their order."""
-    return list(Parallel(n_jobs=JOBS, backend="loky")(delayed(function)(*each) for each in arguments))
 
 
 def scenario(model: str, router: str, seed: int, **further: Any) -> Scenario:

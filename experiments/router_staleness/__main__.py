@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..lmetric import sources
-from ..lmetric.runs import in_parallel, most_per_s
+from ..lmetric.runs import most_per_s
+from ..parallel import in_parallel
 from . import figures, tables
 from .runs import MODEL, ROUTERS, VIEWS, Task, run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..lmetric.runs import in_parallel
+from ..parallel import in_parallel
 from . import figures, tables
 from .runs import Task, run
 from .sources import SETTINGS, Setting, has_raw
